@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Access to a group's control file: mapping, rebuilding, the commit slots, what is published.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/control/group_file.h"
+#include "common/control/layout.h"
+#include "common/journal/journal.h"
+#include "common/journal/reader.h"
+#include "common/os/unique_fd.h"
+
+namespace hotbackup::control {
+
+/// A group on this node: its directory, mapped control file and journal. One per process and
+/// group directory; threads may share it. Owns the mapping, directory handles and Journal.
+class Group {
+ public:
+  /// Opens the group's directory (<state>/groups/<group>). Rebuilds the control file when it is
+  /// missing, of another boot or damaged (under a file lock, so only one process does). kNotFound
+  /// when the directory or group.toml is missing; kVersion for another layout; kCorrupt for a
+  /// damaged journal.
+  static Result<std::unique_ptr<Group>> open(const std::string& directory);
+  ~Group();
+
+  const std::string& directory() const { return directory_; }
+  Layout& layout() { return *layout_; }
+  const Layout& layout() const { return *layout_; }
+  journal::Journal& journal() { return *journal_; }
+  os::Directory& journal_directory() { return *journal_directory_; }
+  GroupId id() const { return layout_->group; }
+  Role role() const { return static_cast<Role>(layout_->role.load()); }
+  Epoch epoch() const {
+    return {layout_->epoch_counter.load(), NodeId(layout_->epoch_node.load())};
+  }
+  os::Permissions permissions() const;
+
+  UpdateNumber made() const { return UpdateNumber(layout_->tail.made.load()); }
+  UpdateNumber synced() const { return UpdateNumber(layout_->tail.synced.load()); }
+  /// Highest number below every open commit slot: the fate of all updates through it is known.
+  UpdateNumber decided() const;
+  /// min(decided, synced): what may leave the machine (rule R2).
+  UpdateNumber published() const;
+
+  /// Opens the environment's slot, from Journal::append's announce; the caller holds LMDB's writer
+  /// lock of the environment and the journal lock.
+  static void open_slot(EnvironmentEntry& entry, const journal::Appended& appended, TxnId txnid);
+  static journal::FrameLocation slot_location(const EnvironmentEntry& entry);
+  /// After a commit whose fate is known; wakes the master server when it sleeps.
+  void clear_slot(EnvironmentEntry& entry);
+
+  /// nullptr for a number that has not joined; a slave's table may have holes.
+  EnvironmentEntry* environment(EnvironmentNumber number);
+  /// By canonical path of the directory or file; nullptr when it has not joined.
+  EnvironmentEntry* environment_at(std::string_view path);
+  std::size_t environment_count() const { return layout_->environment_count.load(); }
+
+  /// Makes the file at this canonical path an environment of the group if a pattern covers it:
+  /// durable in group.toml before it is in the table. nullptr when no pattern does.
+  /// "-lock" files never join. Takes and releases the journal lock.
+  Result<EnvironmentEntry*> join(std::string_view path, bool subdirectory);
+  /// A slave's way: the environment as its master describes it, at this local path.
+  Result<EnvironmentEntry*> add_environment(const EnvironmentRecord& record);
+
+  /// A slave's first contact: adopts the group id, durably. kRefused when it has another.
+  Result<> adopt_id(const GroupId& id, const std::string& master_name);
+  void set_epoch(const Epoch& epoch);
+
+  /// Entry of a peer, made if need be; nullptr when the table is full.
+  PeerEntry* peer(std::string_view name);
+  void set_link(PeerEntry& peer, LinkState state, std::string_view text = {});
+
+  /// A stop or warning of the whole group on this node, shown by status until cleared.
+  void set_incident(std::string_view code, std::string_view text);
+  void clear_incident();
+  struct IncidentText {
+    std::string code;
+    std::string text;
+    WallTime time;
+  };
+  std::optional<IncidentText> incident() const;
+
+  /// Sleeps until the published number may have moved since the ticket was taken, or the timeout:
+  /// take the ticket, look at published(), then wait.
+  void wait_published(std::uint32_t seen, std::chrono::milliseconds timeout);
+  std::uint32_t published_ticket() const { return layout_->published_wake.load(); }
+  void notify_published();
+  void notify_acknowledged() { os::futex_notify(layout_->acknowledged_wake); }
+
+  /// Server liveness. hold_server keeps a lock until the Group closes; kBusy when another has it.
+  enum class Server { kMaster = 0, kSlave = 1 };
+  Result<> hold_server(Server server);
+  void release_server(Server server);  // a clean stop
+  bool server_alive(Server server) const;
+
+ private:
+  Group() = default;
+  Result<> map_or_rebuild();
+  Result<bool> map_existing();
+  Result<> rebuild(const GroupRecord& record);
+  Result<> rebuild_walk();
+  void add_pattern(const PatternRecord& pattern);
+  void put_entry(const EnvironmentRecord& record);
+  Result<EnvironmentEntry*> register_environment(const EnvironmentRecord& record);
+
+  std::string directory_;
+  os::UniqueFd directory_fd_;
+  Layout* layout_ = nullptr;
+  std::unique_ptr<os::Directory> journal_directory_;
+  std::unique_ptr<journal::Journal> journal_;
+  os::UniqueFd server_locks_[2];
+};
+
+/// Copies a text into a fixed field; cuts what does not fit, always ends with NUL.
+void copy_text(char* to, std::size_t size, std::string_view text);
+
+/// What '*' of `pattern` stands for in `path`, or nothing. Files ending in "-lock" never match.
+std::optional<std::string> match_pattern(std::string_view pattern, std::string_view path);
+
+/// Text fields guarded by a sequence number (odd while written).
+std::string read_guarded(const std::atomic<std::uint32_t>& sequence, const char* text,
+                         std::size_t size);
+void write_guarded(std::atomic<std::uint32_t>& sequence, char* text, std::size_t size,
+                   std::string_view value);
+
+}  // namespace hotbackup::control

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// group.toml: what a group is on this node. Written by `hotbackup init`, by a slave's first contact
+// and, a block at a time, when a file joins by pattern. Not edited by people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/control/layout.h"
+#include "common/os/file.h"
+
+namespace hotbackup::control {
+
+struct EnvironmentRecord {
+  EnvironmentNumber number;
+  std::string name;
+  std::string configured;
+  std::string match;
+  std::string path;  // canonical, of the directory or file
+  bool subdirectory = true;
+};
+
+struct PatternRecord {
+  std::string name;
+  std::string path;
+};
+
+struct GroupRecord {
+  GroupId id;  // none on a slave before its first contact
+  std::string name;
+  std::string node_name;
+  NodeId node;
+  Role role = Role::kNone;  // as of init
+  std::string master_name;
+  os::Permissions permissions;  // of files of this group; uid/gid -1: leave
+  std::uint64_t segment_bytes = 32 << 20;
+  std::vector<std::string> peers;
+  std::vector<PatternRecord> patterns;
+  std::vector<EnvironmentRecord> environments;
+};
+
+inline constexpr char kGroupFileName[] = "group.toml";
+
+/// kCorrupt with line and column where it is not what this program writes.
+Result<GroupRecord> read_group_file(const std::string& group_directory);
+/// Durable when it returns.
+Result<> write_group_file(const std::string& group_directory, const GroupRecord& record);
+
+}  // namespace hotbackup::control

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control file's bytes: memory shared by every process of a group on one node. Fully allocated
+// when made and never shrunk. It is a cache and a meeting place: what must survive lies in
+// group.toml and the journal, from which it is rebuilt. docs/formats/control.md.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "common/base/ids.h"
+#include "common/journal/tail.h"
+
+namespace hotbackup::control {
+
+inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
+inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::size_t kEnvironmentsMax = 1024;
+inline constexpr std::size_t kPatternsMax = 64;
+inline constexpr std::size_t kPeersMax = 16;
+
+enum class Role : std::uint32_t { kNone = 0, kMaster = 1, kSlave = 2, kFenced = 3 };
+
+/// One commit slot: an update that is in the journal and whose fate is open. CAPTURE section 2.
+/// number is written last when it opens and zeroed to clear it.
+struct CommitSlot {
+  std::atomic<std::uint64_t> number;  // 0: free
+  std::uint64_t txnid;
+  std::uint64_t segment_first;  // where to set the void word
+  std::uint64_t offset;
+  std::uint64_t checksum;
+  std::atomic<std::uint32_t> pid;
+};
+
+enum class EnvironmentState : std::uint32_t { kNormal = 0, kUnlogged = 1 };
+
+struct alignas(64) EnvironmentEntry {
+  // Written once, before environment_count covers it.
+  std::uint32_t number;        // index + 1
+  std::uint32_t subdirectory;  // 1: directory with data.mdb
+  char name[72];               // "zones-3"
+  char configured[72];         // "zones"
+  char match[128];             // what '*' stands for
+  char path[512];              // canonical path of the directory or file
+
+  CommitSlot slot;
+  // Txnid that LMDB shows after the last captured update or the baseline; 0: no baseline yet.
+  std::atomic<std::uint64_t> last_txnid;
+  std::atomic<std::uint32_t> baselined;    // 1: last_txnid counts
+  std::atomic<std::uint32_t> state;        // EnvironmentState
+  std::atomic<std::uint64_t> unlogged_at;  // txnid found where another was due
+};
+
+struct PatternEntry {
+  char name[72];   // environment name in the configuration
+  char path[512];  // absolute, with or without one '*' in the last component
+};
+
+/// What a session with a peer is doing; names in docs/operating/status.md.
+enum class LinkState : std::uint32_t {
+  kStopped = 0,
+  kCalling = 1,
+  kWaitingForCall = 2,
+  kConnected = 3,
+  kSeeding = 4,
+  kStreaming = 5,  // writing, waiting for ack, idle: derived from the numbers
+  kWaitingForCapture = 6,
+  kRefused = 7,
+};
+
+struct alignas(64) PeerEntry {
+  char name[72];
+  std::atomic<std::uint32_t> link;       // LinkState
+  std::atomic<std::uint32_t> seeded;     // 1: the peer has confirmed a position since init
+  std::atomic<std::uint64_t> sent;       // number last sent (slave: last received)
+  std::atomic<std::uint64_t> journaled;  // by the slave
+  std::atomic<std::uint64_t> applied;
+  std::atomic<std::int64_t> heard_ns;    // wall time of its last message, 0: never
+  std::atomic<std::int64_t> since_ns;    // wall time of the last change of `link`
+  std::atomic<std::uint64_t> published;  // slave: the master's last known published number
+  // Reason of the last failure; guarded by text_sequence (odd while it is written).
+  std::atomic<std::uint32_t> text_sequence;
+  char text[256];
+};
+
+/// One server process's mark: it is alive while its lock file is locked
+/// (ControlFile::server_alive).
+struct alignas(64) ServerEntry {
+  std::atomic<std::uint32_t> pid;
+  std::atomic<std::int64_t> started_ns;
+  std::atomic<std::int64_t> alive_ns;    // touched each check period
+  std::atomic<std::int64_t> stopped_ns;  // clean stop; 0: none since the start
+};
+
+struct Layout {
+  // Constant after the file is made. `ready` is set last.
+  std::uint32_t magic;
+  std::uint32_t version;
+  std::uint64_t bytes;
+  std::atomic<std::uint32_t> ready;
+  char boot[40];
+  GroupId group;  // a slave's is none until the first contact; set under the append lock
+  std::uint64_t node;
+  char group_name[72];
+  char node_name[72];
+  std::uint32_t uid;  // owner and mode of files of this group; -1: leave
+  std::uint32_t gid;
+  std::uint32_t mode;
+  std::uint64_t segment_bytes;
+
+  std::atomic<std::uint32_t> role;  // Role
+  std::atomic<std::uint64_t> epoch_counter;
+  std::atomic<std::uint64_t> epoch_node;
+  char master_name[72];
+
+  journal::SharedTail tail;
+  std::atomic<std::uint32_t> published_wake;  // futex: changes when published may have moved
+  std::atomic<std::uint32_t> published_sleepers;
+  std::atomic<std::uint32_t> acknowledged_wake;  // futex: changes when a peer's numbers moved
+  std::atomic<std::uint64_t> applied;            // slave: visible in every copy through this
+
+  std::atomic<std::uint32_t> pattern_count;
+  std::atomic<std::uint32_t> environment_count;
+  std::atomic<std::uint32_t> peer_count;
+  PatternEntry patterns[kPatternsMax];
+  PeerEntry peers[kPeersMax];
+  ServerEntry servers[2];  // 0 master server, 1 slave server
+  // A stop of the group on this node, newest; guarded as PeerEntry's text.
+  std::atomic<std::uint32_t> incident_sequence;
+  std::atomic<std::int64_t> incident_ns;
+  char incident_text[320];  // code, newline, text
+
+  EnvironmentEntry environments[kEnvironmentsMax];
+};
+
+}  // namespace hotbackup::control

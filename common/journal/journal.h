@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The writer's side of a group's journal. docs/formats/journal.md.
+//
+// "append has completed" promises order and nothing else; "sync has completed" promises that the
+// updates survive a power loss. append and append_received run under the group's journal lock;
+// sync and set_void must not be called while holding it. One Journal per process and group; it
+// may be used by several threads (the locks order them).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "common/journal/pending_update.h"
+#include "common/journal/segment.h"
+#include "common/journal/tail.h"
+
+namespace hotbackup::journal {
+
+/// Where an update's last frame lies: what a later void needs.
+struct FrameLocation {
+  UpdateNumber segment_first;
+  std::uint64_t offset = 0;    // of the last part's header
+  std::uint64_t checksum = 0;  // of that header
+};
+
+struct Appended {
+  UpdateNumber number;
+  FrameLocation location;
+};
+
+class Journal {
+ public:
+  /// Borrows the directory and the tail; both outlive it.
+  Journal(os::Directory& directory, SharedTail& tail, GroupId group, std::uint64_t segment_bytes)
+      : directory_(directory), tail_(tail), group_(group), segment_bytes_(segment_bytes) {}
+
+  /// Takes the journal lock. When its owner died, what it left behind the tail is zeroed first.
+  Result<os::SharedLock> lock();
+
+  /// Appends one update as number made+1. Of `fields`, epoch, environment, kind, txnid and
+  /// commit_time count; the rest is filled in. On error nothing has changed but bytes behind the
+  /// tail. An update without operations is one frame with an empty body. `announce` is called when
+  /// number and location are known and nothing is visible yet: there the commit slot opens.
+  using Announce = std::function<void(const Appended&)>;
+  Result<Appended> append(os::SharedLock& lock, PendingUpdate& update, FrameHeader fields,
+                          const Announce& announce = {});
+  /// The same for a control frame with this body.
+  Result<Appended> append_control(os::SharedLock& lock, FrameKind kind, std::string_view body,
+                                  FrameHeader fields);
+
+  /// Appends frames that came from a master and have passed FrameSequence. `made` moves when the
+  /// last part is there. After a disconnection in the middle of an update, drop_partial().
+  Result<> append_received(os::SharedLock& lock, const FrameView& frame);
+  void drop_partial() { partial_bytes_ = 0; }
+
+  /// Makes the journal durable through update `number` at least; one sync covers all who wait.
+  Result<> sync_through(UpdateNumber number);
+
+  /// Sets an update's void word and syncs it. Final; doing it twice changes nothing.
+  Result<> set_void(const FrameLocation& location);
+
+  /// A slave's first contact: the id that frames carry from now on; the journal is empty.
+  void adopt_group(const GroupId& group);
+
+  /// Starts an empty journal whose next update follows `at` (a slave after a seed). Segments that
+  /// are there are removed first.
+  Result<> restart_after(os::SharedLock& lock, const Position& at);
+
+ private:
+  struct Completed;
+  Completed complete_in_memory(PendingUpdate& update, FrameHeader& fields) const;
+  Result<Completed> complete_spilled(PendingUpdate& update, FrameHeader& fields) const;
+  Result<Appended> append_spilled(PendingUpdate& update, FrameHeader& fields,
+                                  const Announce& announce);
+  Result<std::shared_ptr<os::File>> active();
+  Result<> make_room(std::uint64_t needed_bytes);
+  Result<> sync_active_before_switch();
+  void switch_to(std::shared_ptr<os::File> file, UpdateNumber first, std::uint64_t segment_bytes,
+                 std::uint64_t offset);
+
+  os::Directory& directory_;
+  SharedTail& tail_;
+  GroupId group_;
+  const std::uint64_t segment_bytes_;
+
+  std::mutex file_mutex_;  // guards active_ between appending and syncing threads
+  std::shared_ptr<os::File> active_;
+  std::uint64_t active_generation_ = 0;
+
+  std::uint64_t partial_bytes_ = 0;  // of a received update whose last part is not here yet
+};
+
+/// What a scan of the journal's end found. A torn tail is a state, not an error.
+struct RecoveredTail {
+  UpdateNumber made;  // 0: empty journal
+  UpdateNumber segment_first;
+  std::uint64_t segment_bytes = 0;
+  std::uint64_t offset = 0;
+  ChainHash chain;
+  Epoch epoch;        // of the last update
+  bool torn = false;  // something was cut behind the last whole update
+};
+
+/// Reads the last segment to its end, cuts and zeroes a torn tail, syncs. kCorrupt where an intact
+/// later frame lies behind a damaged one: that is damage, not a torn tail, and nothing is changed.
+/// An empty journal is at number 0 with chain_before_all.
+Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group);
+
+}  // namespace hotbackup::journal

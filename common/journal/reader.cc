@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/journal/reader.h"
+
+#include <algorithm>
+
+namespace hotbackup::journal {
+
+Result<> Reader::open_segment(UpdateNumber first) {
+  HOTBACKUP_ASSIGN(auto file, directory_.open(segment_name(first), /*writable=*/false));
+  auto header = read_segment_header(*file);
+  if (!header) return fail(std::move(header).error().with_context(segment_name(first)));
+  if (header->first != first)
+    return fail(ErrorCode::kCorrupt, segment_name(first) + " holds another segment's header");
+  if (header->group != group_)
+    return fail(ErrorCode::kRefused, segment_name(first) + " belongs to another group");
+  file_ = std::move(file);
+  segment_ = *header;
+  scan_.emplace(*file_, kSegmentHeaderBytes);
+  return {};
+}
+
+Result<> Reader::seek(UpdateNumber from) {
+  HOTBACKUP_ASSIGN(auto segments, list_segments(directory_));
+  const auto after = std::upper_bound(segments.begin(), segments.end(), from);
+  if (after == segments.begin()) {
+    return fail(ErrorCode::kGap, segments.empty() ? "the journal is empty"
+                                                  : "the journal begins at update " +
+                                                        std::to_string(segments.front().value));
+  }
+  HOTBACKUP_TRY(open_segment(*(after - 1)));
+  sequence_.emplace(group_, segment_.first, segment_.chain);
+  epoch_ = segment_.epoch;
+  while (sequence_->next_number() < from || !sequence_->at_boundary()) {
+    const bool was_boundary = sequence_->at_boundary();
+    HOTBACKUP_ASSIGN(auto frame, next(from.previous()));
+    if (frame) continue;
+    if (!was_boundary) continue;
+    return fail(ErrorCode::kNotFound,
+                "the journal ends before update " + std::to_string(from.value));
+  }
+  return {};
+}
+
+Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
+  if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
+  auto frame = scan_->next(*sequence_);
+  if (!frame && sequence_->at_boundary() && frame.error().code() != ErrorCode::kIo) {
+    // Not here: then in the segment named after it, or it is damaged.
+    auto opened = open_segment(sequence_->next_number());
+    if (opened) {
+      frame = scan_->next(*sequence_);
+    } else if (opened.error().code() != ErrorCode::kNotFound) {
+      return fail(std::move(opened).error());
+    } else if (scan_->at_blank()) {
+      return std::nullopt;
+    }
+  }
+  if (!frame) return fail(explain(std::move(frame).error()));
+  epoch_ = frame->header.epoch;
+  return *frame;
+}
+
+// A recycled segment shows another header through our open descriptor.
+Error Reader::explain(Error error) {
+  const auto header = read_segment_header(*file_);
+  if (!header || header->first != segment_.first)
+    return Error(ErrorCode::kGap, "segment " + segment_name(segment_.first) + " was recycled");
+  const ErrorCode code = error.code() == ErrorCode::kIo || error.code() == ErrorCode::kVersion
+                             ? error.code()
+                             : ErrorCode::kCorrupt;
+  return Error(code,
+               "journal segment " + segment_name(segment_.first) + " at byte " +
+                   std::to_string(scan_->offset()) + ": " + error.text(),
+               error.os_error());
+}
+
+Result<UpdateNumber> oldest_update(os::Directory& directory) {
+  HOTBACKUP_ASSIGN(auto segments, list_segments(directory));
+  if (segments.empty()) return fail(ErrorCode::kNotFound, "the journal is empty");
+  return segments.front();
+}
+
+Result<Position> position_at(os::Directory& directory, const GroupId& group, UpdateNumber number) {
+  if (number.value == 0) return Position{{}, number, chain_before_all(group)};
+  Reader reader(directory, group);
+  HOTBACKUP_TRY(reader.seek(number.next()));
+  return reader.position();
+}
+
+}  // namespace hotbackup::journal

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "common/journal/journal.h"
+#include "common/journal/scan.h"
+
+namespace hotbackup::journal {
+namespace {
+
+/// Where a whole frame header of a later update lies behind `from`, if any does: then what is at
+/// `from` is damage and not the torn end.
+Result<std::optional<std::uint64_t>> find_later_frame(os::File& file, std::uint64_t from,
+                                                      std::uint64_t to, UpdateNumber after) {
+  constexpr std::size_t kChunk = 1 << 20;
+  std::string chunk(kChunk + kFrameHeaderBytes, '\0');
+  for (; from < to; from += kChunk) {
+    HOTBACKUP_ASSIGN(const auto got, file.read_at(from, chunk.data(), chunk.size()));
+    for (std::size_t at = 0; at < kChunk && at + kFrameHeaderBytes <= got; at += 8) {
+      const std::string_view candidate(chunk.data() + at, kFrameHeaderBytes);
+      if (!looks_like_frame(candidate)) continue;
+      const auto header = decode(candidate);
+      if (header && header->number > after) return from + at;
+    }
+    if (got < chunk.size()) break;
+  }
+  return std::nullopt;
+}
+
+/// Walks the last segment to its last whole update.
+Result<RecoveredTail> walk_last_segment(os::File& file, const SegmentHeader& header) {
+  RecoveredTail tail;
+  tail.segment_first = header.first;
+  tail.segment_bytes = header.segment_bytes;
+  tail.made = header.first.previous();
+  tail.chain = header.chain;
+  tail.epoch = header.epoch;
+  tail.offset = kSegmentHeaderBytes;
+  FrameSequence sequence(header.group, header.first, header.chain);
+  SegmentScan scan(file, kSegmentHeaderBytes);
+  for (;;) {
+    auto frame = scan.next(sequence);
+    if (!frame) {
+      if (frame.error().code() == ErrorCode::kIo || frame.error().code() == ErrorCode::kVersion)
+        return fail(std::move(frame).error());
+      tail.torn = !scan.at_blank() || !sequence.at_boundary();
+      return tail;
+    }
+    if (!frame->header.last_part) continue;
+    tail.made = frame->header.number;
+    tail.chain = sequence.chain();
+    tail.epoch = frame->header.epoch;
+    tail.offset = scan.offset();
+  }
+}
+
+}  // namespace
+
+Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group) {
+  HOTBACKUP_ASSIGN(auto segments, list_segments(directory));
+  if (segments.empty()) {
+    RecoveredTail tail;
+    tail.chain = chain_before_all(group);
+    return tail;
+  }
+  const std::string name = segment_name(segments.back());
+  HOTBACKUP_ASSIGN(auto file, directory.open(name));
+  auto header = read_segment_header(*file);
+  if (!header) return fail(std::move(header).error().with_context("journal segment " + name));
+  if (header->group != group || header->first != segments.back())
+    return fail(ErrorCode::kCorrupt, "journal segment " + name + " belongs elsewhere");
+  HOTBACKUP_ASSIGN(auto tail, walk_last_segment(*file, *header));
+  HOTBACKUP_ASSIGN(auto later,
+                   find_later_frame(*file, tail.offset, header->segment_bytes, tail.made.next()));
+  if (later)
+    return fail(ErrorCode::kCorrupt, "journal segment " + name + " is damaged between byte " +
+                                         std::to_string(tail.offset) + " and byte " +
+                                         std::to_string(*later));
+  // What a power loss may have left in the page cache only becomes durable before it is promised.
+  HOTBACKUP_TRY(zero_range(*file, tail.offset, header->segment_bytes));
+  for (const UpdateNumber first : segments) {
+    HOTBACKUP_ASSIGN(auto segment, directory.open(segment_name(first)));
+    HOTBACKUP_TRY(segment->sync_data());
+  }
+  HOTBACKUP_TRY(directory.sync());
+  return tail;
+}
+
+}  // namespace hotbackup::journal

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/journal/scan.h"
+
+#include <algorithm>
+
+namespace hotbackup::journal {
+namespace {
+
+constexpr std::size_t kChunkMin = 8192;
+constexpr std::size_t kChunkMax = 1 << 20;
+
+}  // namespace
+
+Result<std::string_view> SegmentScan::bytes(std::size_t size) {
+  const bool buffered =
+      offset_ >= buffer_offset_ && offset_ + size <= buffer_offset_ + buffer_.size();
+  if (!buffered) {
+    const std::size_t wanted = std::max(size, chunk_);
+    buffer_.resize(wanted);
+    buffer_offset_ = offset_;
+    auto got = file_.read_at(offset_, buffer_.data(), wanted);
+    buffer_.resize(got ? *got : 0);
+    if (!got) return fail(std::move(got).error());
+    chunk_ = std::min(chunk_ * 2, kChunkMax);
+    if (buffer_.size() < size) {
+      blank_ = true;
+      return fail(ErrorCode::kNotFound, "the segment ends here");
+    }
+  }
+  return std::string_view(buffer_).substr(offset_ - buffer_offset_, size);
+}
+
+Result<FrameView> SegmentScan::read_frame() {
+  blank_ = false;
+  HOTBACKUP_ASSIGN(const auto head, bytes(kFrameHeaderBytes));
+  auto header = decode(head);
+  if (!header) {
+    blank_ = std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; });
+    return fail(std::move(header).error());
+  }
+  HOTBACKUP_ASSIGN(const auto whole, bytes(frame_bytes(header->body_bytes)));
+  return FrameView{*header, whole.substr(kFrameHeaderBytes, header->body_bytes), whole};
+}
+
+Result<FrameView> SegmentScan::next(FrameSequence& sequence) {
+  for (const bool fresh : {false, true}) {
+    if (fresh) {
+      buffer_.clear();
+      chunk_ = kChunkMin;
+    }
+    auto frame = read_frame();
+    if (frame) {
+      const UpdateNumber expected = sequence.next_number();
+      if (auto accepted = sequence.accept(*frame); accepted) {
+        offset_ += frame->bytes.size();
+        return frame;
+      } else if (fresh) {
+        blank_ = frame->header.number < expected;
+        return fail(std::move(accepted).error());
+      }
+    } else if (fresh) {
+      return frame;
+    }
+  }
+  return fail(ErrorCode::kCorrupt, "unreachable");
+}
+
+}  // namespace hotbackup::journal

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a group's journal, in memory shared by all processes that append (control file).
+#pragma once
+
+#include <atomic>
+
+#include "common/base/ids.h"
+#include "common/os/shared_mutex.h"
+
+namespace hotbackup::journal {
+
+struct SharedTail {
+  os::SharedMutex append_lock;  // the group's journal lock
+  os::SharedMutex sync_lock;    // held by who syncs; never taken while holding append_lock's wait
+
+  std::atomic<std::uint64_t> made;    // last whole update appended
+  std::atomic<std::uint64_t> synced;  // durable through this update
+
+  // Guarded by append_lock for writing. The generation changes whenever the active file does, so
+  // that nobody writes through a descriptor of a file that was replaced under the same name.
+  std::atomic<std::uint64_t> generation;
+  std::atomic<std::uint64_t> segment_first;  // names the active segment; 0: none yet
+
+  // Guarded by append_lock.
+  std::uint64_t segment_bytes;  // its size
+  std::uint64_t offset;         // where the next frame goes
+  ChainHash chain;              // what the next frame carries
+  Epoch epoch;                  // of the last update
+
+  // Not 0 after a sync failed: the OS error. Nothing is appended until the group is recovered.
+  std::atomic<std::uint32_t> failed;
+};
+
+}  // namespace hotbackup::journal

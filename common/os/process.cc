@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/os/process.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/os/file.h"
+
+namespace hotbackup::os {
+
+std::array<char, 40> boot_id() {
+  std::array<char, 40> id{};
+  if (auto text = read_file("/proc/sys/kernel/random/boot_id"))
+    std::memcpy(id.data(), text->data(), std::min<std::size_t>(text->size(), 36));
+  return id;
+}
+
+bool process_exists(pid_t pid) {
+  return pid > 0 && (::kill(pid, 0) == 0 || errno == EPERM);
+}
+
+std::string process_name(pid_t pid) {
+  auto text = read_file("/proc/" + std::to_string(pid) + "/comm");
+  if (!text) return {};
+  while (!text->empty() && text->back() == '\n') text->pop_back();
+  return *text;
+}
+
+}  // namespace hotbackup::os

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Facts about this boot and about processes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace hotbackup::os {
+
+/// Kernel's boot id (/proc/sys/kernel/random/boot_id), all zero where it cannot be read.
+std::array<char, 40> boot_id();
+
+/// False when no process with this pid exists.
+bool process_exists(pid_t pid);
+/// "pdns_server"; empty when it is gone.
+std::string process_name(pid_t pid);
+
+}  // namespace hotbackup::os

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/control/group.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/update/codec.h"
+#include "tests/support/journal_fixture.h"
+
+using namespace hotbackup;
+using namespace hotbackup::control;
+
+namespace {
+
+GroupRecord sample_record() {
+  GroupRecord record;
+  record.id = test::test_group();
+  record.name = "dns";
+  record.node_name = "paris";
+  record.node = NodeId(0xabcdef);
+  record.role = Role::kMaster;
+  record.master_name = "paris";
+  record.segment_bytes = 1 << 20;
+  record.peers = {"lyon"};
+  record.patterns = {{"zones", "/data/pdns.lmdb*"}, {"users", "/data/users"}};
+  return record;
+}
+
+void make_group(const std::string& path, const GroupRecord& record) {
+  REQUIRE(::mkdir((path + "/journal").c_str(), 0755) == 0);
+  REQUIRE(write_group_file(path, record));
+}
+
+journal::Appended append(Group& group, EnvironmentEntry* entry, TxnId txnid) {
+  auto lock = group.journal().lock();
+  journal::PendingUpdate update(group.journal_directory());
+  journal::FrameHeader fields;
+  fields.epoch = {1, NodeId(0xabcdef)};
+  fields.environment = EnvironmentNumber(entry == nullptr ? 0 : entry->number);
+  fields.txnid = txnid;
+  auto appended = group.journal().append(*lock, update, fields, [&](const journal::Appended& a) {
+    if (entry != nullptr) Group::open_slot(*entry, a, txnid);
+  });
+  REQUIRE(appended);
+  return *appended;
+}
+
+}  // namespace
+
+TEST_CASE("a group file reads back, strange characters included") {
+  test::TemporaryDirectory directory;
+  GroupRecord record = sample_record();
+  record.environments = {
+      {EnvironmentNumber(1), "zones-1", "zones", "-\"\\\n", "/data/x\ty", false}};
+  REQUIRE(write_group_file(directory.path(), record));
+  const auto read = read_group_file(directory.path());
+  REQUIRE(read);
+  CHECK(read->id == record.id);
+  CHECK(read->node == record.node);
+  CHECK(read->role == Role::kMaster);
+  CHECK(read->peers == record.peers);
+  CHECK(read->permissions.uid == static_cast<uid_t>(-1));
+  REQUIRE(read->environments.size() == 1);
+  CHECK(read->environments[0].match == "-\"\\\n");
+  CHECK(read->environments[0].path == "/data/x\ty");
+  CHECK_FALSE(read->environments[0].subdirectory);
+}
+
+TEST_CASE("a damaged group file is an error with line and column") {
+  test::TemporaryDirectory directory;
+  REQUIRE(os::replace_file(directory / "group.toml", "id = \"\"\nname = [", {}));
+  const auto read = read_group_file(directory.path());
+  REQUIRE_FALSE(read);
+  CHECK(read.error().text().find("group.toml:2:") != std::string::npos);
+}
+
+TEST_CASE("patterns match files of their directory, never lock files") {
+  CHECK(match_pattern("/d/pdns.lmdb*", "/d/pdns.lmdb") == "");
+  CHECK(match_pattern("/d/pdns.lmdb*", "/d/pdns.lmdb-63") == "-63");
+  CHECK_FALSE(match_pattern("/d/pdns.lmdb*", "/d/pdns.lmdb-63-lock"));
+  CHECK_FALSE(match_pattern("/d/pdns.lmdb*", "/d/pdns.lmdb/x"));
+  CHECK_FALSE(match_pattern("/d/pdns.lmdb*", "/d/other"));
+  CHECK(match_pattern("/d/users", "/d/users") == "");
+}
+
+TEST_CASE("files that appear join by pattern, with numbers that survive a rebuilt control file") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  {
+    auto group = Group::open(directory.path());
+    REQUIRE(group);
+    CHECK(*(*group)->join("/elsewhere", true) == nullptr);
+    CHECK((*(*group)->join("/data/pdns.lmdb", false))->number == 1);
+    CHECK((*(*group)->join("/data/users", true))->number == 2);
+    EnvironmentEntry* shard = *(*group)->join("/data/pdns.lmdb-0", false);
+    CHECK(std::string(shard->name) == "zones-2");
+    CHECK(std::string(shard->match) == "-0");
+    CHECK((*(*group)->join("/data/pdns.lmdb", false))->number == 1);
+  }
+  REQUIRE(::unlink((directory / "control").c_str()) == 0);
+  auto group = Group::open(directory.path());
+  REQUIRE(group);
+  CHECK((*group)->environment_at("/data/pdns.lmdb-0")->number == 3);
+  CHECK(std::string((*group)->environment(EnvironmentNumber(2))->name) == "users");
+  CHECK((*group)->environment(EnvironmentNumber(4)) == nullptr);
+}
+
+TEST_CASE("published never passes an open slot nor what is synced") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  auto opened = Group::open(directory.path());
+  REQUIRE(opened);
+  Group& group = **opened;
+  EnvironmentEntry* users = *group.join("/data/users", true);
+  EnvironmentEntry* zones = *group.join("/data/pdns.lmdb", false);
+  append(group, users, TxnId(1));
+  append(group, zones, TxnId(1));
+  CHECK(group.made() == UpdateNumber(2));
+  CHECK(group.decided() == UpdateNumber(0));
+  Group::open_slot(*users, {UpdateNumber(1), {}}, TxnId(1));
+  group.clear_slot(*zones);
+  CHECK(group.decided() == UpdateNumber(0));
+  group.clear_slot(*users);
+  CHECK(group.decided() == UpdateNumber(2));
+  CHECK(group.published() == UpdateNumber(0));
+  REQUIRE(group.journal().sync_through(UpdateNumber(2)));
+  CHECK(group.published() == UpdateNumber(2));
+}
+
+TEST_CASE(
+    "a rebuilt control file knows numbers, role and the txnid each environment is due to show") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  {
+    auto group = Group::open(directory.path());
+    REQUIRE(group);
+    EnvironmentEntry* users = *(*group)->join("/data/users", true);
+    auto lock = (*group)->journal().lock();
+    REQUIRE((*group)->journal().append_control(
+        *lock, journal::FrameKind::kBaseline,
+        update::write_baseline({NodeId(0xabcdef), EnvironmentNumber(1), TxnId(40)}), {}));
+    lock->release();
+    append(**group, users, TxnId(41));
+    append(**group, users, TxnId(42));
+    EnvironmentEntry* zones = *(*group)->join("/data/pdns.lmdb", false);
+    CHECK(zones->baselined.load() == 0);
+  }
+  REQUIRE(::unlink((directory / "control").c_str()) == 0);
+  auto group = Group::open(directory.path());
+  REQUIRE(group);
+  CHECK((*group)->made() == UpdateNumber(3));
+  CHECK((*group)->role() == Role::kMaster);
+  EnvironmentEntry* users = (*group)->environment_at("/data/users");
+  CHECK(users->baselined.load() == 1);
+  CHECK(users->last_txnid.load() == 42);
+  CHECK((*group)->environment_at("/data/pdns.lmdb")->baselined.load() == 0);
+}
+
+TEST_CASE("a control file cut short or overwritten is rebuilt, never followed") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  { REQUIRE(Group::open(directory.path())); }
+  REQUIRE(::truncate((directory / "control").c_str(), 100) == 0);
+  { REQUIRE(Group::open(directory.path())); }
+  REQUIRE(os::replace_file(directory / "control", std::string(sizeof(Layout), 'x'), {}));
+  auto group = Group::open(directory.path());
+  REQUIRE(group);
+  CHECK((*group)->made() == UpdateNumber(0));
+}
+
+TEST_CASE("a slave adopts the group id once and refuses another") {
+  test::TemporaryDirectory directory;
+  GroupRecord record = sample_record();
+  record.id = GroupId{};
+  record.role = Role::kSlave;
+  make_group(directory.path(), record);
+  auto group = Group::open(directory.path());
+  REQUIRE(group);
+  REQUIRE((*group)->adopt_id(test::test_group(), "paris"));
+  REQUIRE((*group)->adopt_id(test::test_group(), "paris"));
+  GroupId other = test::test_group();
+  other.bytes[0] ^= 1;
+  CHECK((*group)->adopt_id(other, "paris").error().code() == ErrorCode::kRefused);
+  CHECK(read_group_file(directory.path())->id == test::test_group());
+}
+
+TEST_CASE("a server's liveness is known without the server") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  auto first = *Group::open(directory.path());
+  auto second = *Group::open(directory.path());
+  CHECK_FALSE(second->server_alive(Group::Server::kMaster));
+  REQUIRE(first->hold_server(Group::Server::kMaster));
+  CHECK(second->server_alive(Group::Server::kMaster));
+  CHECK(second->hold_server(Group::Server::kMaster).error().code() == ErrorCode::kBusy);
+  first->release_server(Group::Server::kMaster);
+  CHECK_FALSE(second->server_alive(Group::Server::kMaster));
+  CHECK(second->layout().servers[0].stopped_ns.load() != 0);
+}
+
+TEST_CASE("an incident is set once, shown, and cleared") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  auto group = *Group::open(directory.path());
+  CHECK_FALSE(group->incident());
+  group->set_incident("HB-disk-full", "no room in /x");
+  REQUIRE(group->incident());
+  CHECK(group->incident()->code == "HB-disk-full");
+  CHECK(group->incident()->text == "no room in /x");
+  group->clear_incident();
+  CHECK_FALSE(group->incident());
+}
