@@ -10,6 +10,7 @@
 
 #include "common/control/group_file.h"
 #include "common/control/layout.h"
+#include "common/control/shared_text.h"
 #include "common/journal/journal.h"
 #include "common/journal/reader.h"
 #include "common/os/unique_fd.h"
@@ -50,8 +51,9 @@ class Group {
   /// lock of the environment and the journal lock.
   static void open_slot(EnvironmentEntry& entry, const journal::Appended& appended, TxnId txnid);
   static journal::FrameLocation slot_location(const EnvironmentEntry& entry);
-  /// After a commit whose fate is known; wakes the master server when it sleeps.
-  void clear_slot(EnvironmentEntry& entry);
+  /// After a commit whose fate is known; wakes the master server when it sleeps. Does nothing when
+  /// the slot no longer holds `number`: the next writer may have resolved it and opened its own.
+  void clear_slot(EnvironmentEntry& entry, UpdateNumber number);
 
   /// nullptr for a number that has not joined; a slave's table may have holes.
   EnvironmentEntry* environment(EnvironmentNumber number);
@@ -65,6 +67,12 @@ class Group {
   Result<EnvironmentEntry*> join(std::string_view path, bool subdirectory);
   /// A slave's way: the environment as its master describes it, at this local path.
   Result<EnvironmentEntry*> add_environment(const EnvironmentRecord& record);
+
+  /// `hotbackup init` run again: peers, permissions and patterns that are new. Nothing else of
+  /// `wanted` counts; what is there stays.
+  Result<> add_configured(const GroupRecord& wanted);
+  /// `hotbackup unlink`: role none, for good. Capture lets writes pass, servers drop the group.
+  Result<> turn_off();
 
   /// A slave's first contact: adopts the group id, durably. kRefused when it has another.
   Result<> adopt_id(const GroupId& id, const std::string& master_name);
@@ -115,16 +123,7 @@ class Group {
   os::UniqueFd server_locks_[2];
 };
 
-/// Copies a text into a fixed field; cuts what does not fit, always ends with NUL.
-void copy_text(char* to, std::size_t size, std::string_view text);
-
 /// What '*' of `pattern` stands for in `path`, or nothing. Files ending in "-lock" never match.
 std::optional<std::string> match_pattern(std::string_view pattern, std::string_view path);
-
-/// Text fields guarded by a sequence number (odd while written).
-std::string read_guarded(const std::atomic<std::uint32_t>& sequence, const char* text,
-                         std::size_t size);
-void write_guarded(std::atomic<std::uint32_t>& sequence, char* text, std::size_t size,
-                   std::string_view value);
 
 }  // namespace hotbackup::control

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the administrator's commands change in a group that exists: durable in group.toml first,
+// then seen by every process that has the control file mapped.
+#include <algorithm>
+
+#include "common/control/group.h"
+
+namespace hotbackup::control {
+
+Result<> Group::add_configured(const GroupRecord& wanted) {
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  stored.peers = wanted.peers;
+  stored.permissions = wanted.permissions;
+  std::vector<PatternRecord> added;
+  for (const PatternRecord& pattern : wanted.patterns)
+    if (std::none_of(stored.patterns.begin(), stored.patterns.end(),
+                     [&](const PatternRecord& known) { return known.name == pattern.name; }))
+      added.push_back(pattern);
+  stored.patterns.insert(stored.patterns.end(), added.begin(), added.end());
+  HOTBACKUP_TRY(write_group_file(directory_, stored));
+  layout_->uid = stored.permissions.uid;
+  layout_->gid = stored.permissions.gid;
+  layout_->mode = stored.permissions.mode;
+  for (const PatternRecord& pattern : added) add_pattern(pattern);
+  for (const std::string& name : stored.peers)
+    if (peer(name) == nullptr)
+      return fail(ErrorCode::kConfig,
+                  "a group has at most " + std::to_string(kPeersMax) + " peers");
+  return {};
+}
+
+Result<> Group::turn_off() {
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  stored.role = Role::kNone;
+  HOTBACKUP_TRY(write_group_file(directory_, stored));
+  layout_->role.store(static_cast<std::uint32_t>(Role::kNone));
+  notify_published();
+  return {};
+}
+
+}  // namespace hotbackup::control

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mapping the control file, and rebuilding it from group.toml and the journal.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstring>
+
+#include "common/control/group.h"
+#include "common/os/process.h"
+#include "common/update/codec.h"
+
+namespace hotbackup::control {
+namespace {
+
+constexpr char kControlName[] = "control";
+
+/// flock on the group's directory: one process at a time maps or rebuilds.
+class DirectoryLock {
+ public:
+  explicit DirectoryLock(int fd) : fd_(fd) {
+    while (::flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+  ~DirectoryLock() { ::flock(fd_, LOCK_UN); }
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  const int fd_;
+};
+
+void fill_entry(EnvironmentEntry& entry, const EnvironmentRecord& record) {
+  entry.subdirectory = record.subdirectory ? 1 : 0;
+  copy_text(entry.name, sizeof entry.name, record.name);
+  copy_text(entry.configured, sizeof entry.configured, record.configured);
+  copy_text(entry.match, sizeof entry.match, record.match);
+  copy_text(entry.path, sizeof entry.path, record.path);
+  entry.number = record.number.value;
+}
+
+}  // namespace
+
+Result<> Group::map_or_rebuild() {
+  const DirectoryLock lock(directory_fd_.get());
+  HOTBACKUP_ASSIGN(const bool usable, map_existing());
+  if (!usable) {
+    HOTBACKUP_ASSIGN(const auto record, read_group_file(directory_));
+    HOTBACKUP_ASSIGN(journal_directory_,
+                     os::open_directory(directory_ + "/journal", record.permissions));
+    return rebuild(record);
+  }
+  HOTBACKUP_ASSIGN(journal_directory_, os::open_directory(directory_ + "/journal", permissions()));
+  return {};
+}
+
+Result<bool> Group::map_existing() {
+  const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+  const os::UniqueFd fd(::openat(directory_fd_.get(), kControlName, flags));
+  if (!fd && errno == ENOENT) return false;
+  if (!fd) return fail_errno("opening " + directory_ + "/" + kControlName);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return fail_errno("looking at " + directory_);
+  if (static_cast<std::size_t>(status.st_size) < sizeof(Layout)) return false;
+  void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (memory == MAP_FAILED) return fail_errno("mapping " + directory_ + "/" + kControlName);
+  layout_ = static_cast<Layout*>(memory);
+  const bool usable = layout_->magic == kMagic && layout_->version == kVersion &&
+                      layout_->bytes == sizeof(Layout) && layout_->ready.load() == 1 &&
+                      std::memcmp(layout_->boot, os::boot_id().data(), sizeof layout_->boot) == 0;
+  if (usable) return true;
+  ::munmap(memory, sizeof(Layout));
+  layout_ = nullptr;
+  return false;
+}
+
+// In place, so that a process that has the file open goes on with the same memory. Only the first
+// to come after a boot gets here, or one that finds no usable file.
+Result<> Group::rebuild(const GroupRecord& record) {
+  const journal::RecoveredTail empty{};
+  HOTBACKUP_ASSIGN(const auto tail, record.id.is_none()
+                                        ? Result<journal::RecoveredTail>(empty)
+                                        : journal::recover_tail(*journal_directory_, record.id));
+  HOTBACKUP_ASSIGN(auto directory, os::open_directory(directory_, record.permissions));
+  auto file = directory->open(kControlName);
+  if (!file && file.error().code() == ErrorCode::kNotFound) file = directory->create(kControlName);
+  if (!file) return fail(std::move(file).error());
+  HOTBACKUP_TRY((*file)->allocate(sizeof(Layout), /*zeroed=*/true));
+  const os::UniqueFd fd(::openat(directory_fd_.get(), kControlName, O_RDWR | O_CLOEXEC));
+  void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (memory == MAP_FAILED) return fail_errno("mapping " + directory_ + "/" + kControlName);
+  layout_ = static_cast<Layout*>(memory);
+
+  Layout& l = *layout_;
+  l.magic = kMagic;
+  l.version = kVersion;
+  l.bytes = sizeof(Layout);
+  std::memcpy(l.boot, os::boot_id().data(), sizeof l.boot);
+  l.group = record.id;
+  l.node = record.node.value;
+  copy_text(l.group_name, sizeof l.group_name, record.name);
+  copy_text(l.node_name, sizeof l.node_name, record.node_name);
+  l.uid = record.permissions.uid;
+  l.gid = record.permissions.gid;
+  l.mode = record.permissions.mode;
+  l.segment_bytes = record.segment_bytes;
+  // The journal's last epoch tells who is master; before the first, what init said.
+  // A group that was unlinked stays off.
+  Role role = record.role;
+  if (tail.epoch.counter != 0 && role != Role::kNone)
+    role = tail.epoch.node == record.node ? Role::kMaster : Role::kSlave;
+  l.role.store(static_cast<std::uint32_t>(role));
+  l.epoch_counter.store(tail.epoch.counter);
+  l.epoch_node.store(tail.epoch.node.value);
+  copy_text(l.master_name, sizeof l.master_name,
+            role == Role::kMaster ? record.node_name : record.master_name);
+
+  l.tail.append_lock.initialize();
+  l.tail.sync_lock.initialize();
+  l.tail.made.store(tail.made.value);
+  l.tail.synced.store(tail.made.value);
+  l.tail.segment_first.store(tail.segment_first.value);
+  l.tail.segment_bytes = tail.segment_bytes;
+  l.tail.offset = tail.offset;
+  l.tail.chain = tail.chain;
+  l.tail.epoch = tail.epoch;
+  l.tail.generation.store(1);
+
+  for (const PatternRecord& pattern : record.patterns) add_pattern(pattern);
+  for (const std::string& name : record.peers) (void)peer(name);
+  for (const EnvironmentRecord& environment : record.environments) put_entry(environment);
+  HOTBACKUP_TRY(rebuild_walk());
+  l.ready.store(1);
+  return {};
+}
+
+void Group::add_pattern(const PatternRecord& pattern) {
+  const std::uint32_t count = layout_->pattern_count.load();
+  if (count >= kPatternsMax) return;
+  PatternEntry& entry = layout_->patterns[count];
+  copy_text(entry.name, sizeof entry.name, pattern.name);
+  copy_text(entry.path, sizeof entry.path, pattern.path);
+  layout_->pattern_count.store(count + 1);
+}
+
+void Group::put_entry(const EnvironmentRecord& record) {
+  if (record.number.value == 0 || record.number.value > kEnvironmentsMax) return;
+  fill_entry(layout_->environments[record.number.value - 1], record);
+  if (layout_->environment_count.load() < record.number.value)
+    layout_->environment_count.store(record.number.value);
+}
+
+// The txnid that each environment is due to show next, from its last update or baseline of this
+// node: newest segment first, until every environment has been met.
+Result<> Group::rebuild_walk() {
+  HOTBACKUP_ASSIGN(const auto segments, journal::list_segments(*journal_directory_));
+  std::size_t open = 0;
+  for (std::uint32_t i = 0; i < environment_count(); ++i)
+    if (layout_->environments[i].number != 0) ++open;
+  for (std::size_t s = segments.size(); s > 0 && open > 0; --s) {
+    const UpdateNumber end = s == segments.size() ? made() : segments[s].previous();
+    journal::Reader reader(*journal_directory_, layout_->group);
+    if (segments[s - 1] > end) continue;
+    HOTBACKUP_TRY(reader.seek(segments[s - 1]));
+    std::vector<std::optional<TxnId>> found(environment_count() + 1);
+    while (reader.next_number() <= end) {
+      HOTBACKUP_ASSIGN(const auto frame, reader.next(end));
+      if (!frame) break;
+      const journal::FrameHeader& header = frame->header;
+      if (!header.last_part || header.is_void()) continue;
+      if (header.kind == journal::FrameKind::kUpdate) {
+        if (header.epoch.node.value == layout_->node && header.environment.value < found.size())
+          found[header.environment.value] = header.txnid;
+      } else if (header.kind == journal::FrameKind::kBaseline) {
+        HOTBACKUP_ASSIGN(const auto baseline, update::read_baseline(frame->body));
+        if (baseline.node.value == layout_->node && baseline.environment.value < found.size())
+          found[baseline.environment.value] = baseline.txnid;
+      }
+    }
+    for (std::uint32_t n = 1; n < found.size(); ++n) {
+      EnvironmentEntry* entry = environment(EnvironmentNumber(n));
+      if (!found[n] || entry == nullptr || entry->baselined.load() != 0) continue;
+      entry->last_txnid.store(found[n]->value);
+      entry->baselined.store(1);
+      --open;
+    }
+  }
+  return {};
+}
+
+}  // namespace hotbackup::control
