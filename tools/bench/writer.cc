@@ -102,8 +102,8 @@ class Writer {
  public:
   explicit Writer(const Options& options) : options_(options), value_(options.value_bytes, 'v') {
     ::mkdir(options.environment.c_str(), 0755);
-    env_ = open_environment(options.environment, options.no_sync ? MDB_NOSYNC : 0,
-                            options.map_bytes);
+    env_ =
+        open_environment(options.environment, options.no_sync ? MDB_NOSYNC : 0, options.map_bytes);
     MDB_txn* txn = nullptr;
     require(::mdb_txn_begin(env_, nullptr, 0, &txn), "begin");
     require(::mdb_dbi_open(txn, nullptr, 0, &dbi_), "open the main database");
@@ -177,9 +177,10 @@ int main(int argc, char** argv) {
     lags.push_back(microseconds(Clock::now() - returned));
   }
   const double seconds = microseconds(Clock::now() - start) / 1e6;
-  std::printf("{\"seconds\": %.6f, \"rate\": %.1f, \"commit_p50_us\": %.1f, \"commit_p99_us\": %.1f",
-              seconds, static_cast<double>(options.transactions) / seconds,
-              percentile(commits, 0.50), percentile(commits, 0.99));
+  std::printf(
+      "{\"seconds\": %.6f, \"rate\": %.1f, \"commit_p50_us\": %.1f, \"commit_p99_us\": %.1f",
+      seconds, static_cast<double>(options.transactions) / seconds, percentile(commits, 0.50),
+      percentile(commits, 0.99));
   if (copy)
     std::printf(", \"lag_p50_us\": %.1f, \"lag_p99_us\": %.1f, \"lag_max_us\": %.1f",
                 percentile(lags, 0.50), percentile(lags, 0.99), percentile(lags, 1.0));

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration file as plain options: what INTERFACE calls "Configuration", checked as a
+// whole. A value of these types came through every rule of the file; nothing has to be checked
+// again. A promise this version cannot keep (a loss limit, a lease, hooks …) is refused when it is
+// read, and so has no member here; a setting without effect yet is kept, and named in `warnings`.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/error.h"
+#include "common/config/quantity.h"
+
+namespace hotbackup::config {
+
+using std::chrono::milliseconds;
+
+/// Where something stands in the file, counted from 1; columns in characters.
+struct Mark {
+  std::uint32_t line = 1;
+  std::uint32_t column = 1;
+  auto operator<=>(const Mark&) const = default;
+};
+
+enum class Severity { kNotice, kWarning, kError };
+enum class WaitFor { kJournaled, kApplied };
+enum class Rejoin { kAsk, kRewind };
+enum class AtJournalLimit { kForgetSlave, kRefuse, kAlarm };
+
+struct Node {
+  std::string name;
+  std::string state = "/var/lib/hotbackup";  // absolute, without a trailing slash
+  Address listen{"127.0.0.1", 2000};
+  Mark listen_at;
+
+  // No effect yet.
+  std::optional<Address> status = Address{"127.0.0.1", 2080};
+  std::optional<Address> smtp = Address{"localhost", 25};
+  std::optional<std::string> heartbeat_url;
+};
+
+/// One entry of the notify list. No effect yet.
+struct Notify {
+  std::string to;  // with its scheme: mailto:, https://, exec:, file: or syslog:
+  Severity from = Severity::kWarning;
+  std::vector<std::string> groups = {"*"};
+};
+
+struct Peer {
+  std::string name;
+  std::vector<Address> addresses;  // tried in order; none: this node cannot dial it
+  Mark addresses_at;
+
+  // No effect yet.
+  std::string fingerprint;  // "SHA256:…", or empty
+  std::optional<std::uint64_t> rate_bytes_per_second;
+};
+
+struct Environment {
+  std::string name;
+  /// Absolute: a directory, a file, or a pattern with one '*' in its last component. Empty on a
+  /// slave that keeps its copy under <state>/groups/<group>/copies/<env>.
+  std::string path;
+
+  bool is_pattern() const { return path.find('*') != std::string::npos; }
+};
+
+/// With several slaves, how many have to acknowledge.
+struct Acknowledge {
+  enum class Kind { kAny, kAll, kCount };
+  Kind kind = Kind::kAny;
+  std::uint32_t count = 0;  // of kCount
+  bool operator==(const Acknowledge&) const = default;
+};
+
+struct Group {
+  std::string name;
+  std::vector<std::string> peers;  // names of peers, each once
+  std::string user;                // empty: files belong to whoever writes first
+  std::uint32_t mode = 0660;
+  milliseconds check_period = std::chrono::seconds(2);
+  std::optional<milliseconds> keep_journal = std::chrono::hours(24);
+  std::uint64_t segment_bytes = 32 << 20;  // a multiple of 4096
+  std::vector<Environment> environments;
+
+  // No effect yet.
+  std::optional<LossLimit> loss_limit;
+  std::optional<milliseconds> wait_max = std::chrono::seconds(5);
+  WaitFor wait_for = WaitFor::kJournaled;
+  Acknowledge acknowledge;
+  std::optional<milliseconds> boot_wait = std::chrono::seconds(10);
+  Rejoin rejoin = Rejoin::kRewind;
+  std::optional<milliseconds> test_period = std::chrono::seconds(30);
+  std::optional<std::uint64_t> journal_limit_bytes = 50'000'000'000;
+  AtJournalLimit at_journal_limit = AtJournalLimit::kForgetSlave;
+  std::vector<std::string> files;
+  std::optional<milliseconds> rpo;
+  std::optional<milliseconds> rto;
+  std::map<std::string, std::string> reports;  // name to command
+};
+
+struct Configuration {
+  Node node;
+  std::vector<Notify> notify;
+  std::vector<Peer> peers;
+  std::vector<Group> groups;
+  std::vector<std::string> warnings;  // one line each, "FILE:LINE:COLUMN: …"
+  std::string source;                 // the file's name, for messages
+};
+
+/// $HOTBACKUP_CONFIG, or /etc/hotbackup/hotbackup.toml.
+std::string default_path();
+
+/// Reads and checks the file. Every error is kConfig, one line, "FILE:LINE:COLUMN: …" where a place
+/// in the file is to blame: the first one in the file.
+Result<Configuration> load(const std::string& path);
+Result<Configuration> parse(std::string_view text, std::string_view source);
+
+/// kConfig if this node would listen on, or dial, anything but loopback: the link is not encrypted
+/// in this version. Asked by every program that opens the link.
+Result<> check_plain_tcp(const Configuration& configuration);
+
+/// The group of this name; an empty name stands for the only one. Borrowed from `configuration`.
+Result<const Group*> find_group(const Configuration& configuration, std::string_view name);
+/// The peer of this name, or null.
+const Peer* find_peer(const Configuration& configuration, std::string_view name);
+
+struct Owner {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+/// The group's `user` and their login group; nothing where it is not set, kConfig if there is no
+/// such user. Asks the system's user database and may block.
+Result<std::optional<Owner>> resolve_owner(const Group& group);
+
+/// What is in force, defaults included, in the words of the file.
+nlohmann::ordered_json to_json(const Configuration& configuration);
+/// The same as a file that parses to the same configuration.
+std::string describe(const Configuration& configuration);
+
+}  // namespace hotbackup::config

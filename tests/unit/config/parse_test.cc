@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a correct file means.
+#include <doctest/doctest.h>
+
+#include "common/config/configuration.h"
+
+namespace hotbackup::config {
+namespace {
+
+using namespace std::chrono_literals;
+
+Configuration good(std::string_view text) {
+  auto parsed = parse(text, "t.toml");
+  const std::string why = parsed ? "" : parsed.error().text();
+  CAPTURE(why);
+  REQUIRE(parsed);
+  return std::move(*parsed);
+}
+
+constexpr const char* kFull = R"(
+[node]
+name = "paris"
+state = "/srv/hb/"
+listen = "127.0.0.1"
+status = "off"
+smtp = "mail:26"
+heartbeat_url = "https://example.com/ping"
+[[notify]]
+to = "mailto:ops@example.com"
+from = "error"
+groups = ["dns", "dsn"]
+[[peer]]
+name = "lyon"
+address = ["127.0.0.1:2001", "[::1]:2002"]
+rate = "50 MB/s"
+[[peer]]
+name = "nice"
+address = ["nice.example.com"]
+fingerprint = "SHA256:abcdefghijklmnopqrstuvwxyz0123456789+/ABCDE"
+[[group]]
+name = "dns"
+peers = ["lyon", "nice"]
+user = "pdns"
+mode = "0640"
+loss_limit = "10 s"
+at_limit = "alarm"
+wait_max = "1 s"
+wait_for = "applied"
+acknowledge = 2
+lease = "off"
+boot_wait = "off"
+rejoin = "ask"
+check_period = "500 ms"
+test_period = "off"
+apply = "at once"
+keep_journal = "off"
+journal_limit = "1 TB"
+at_journal_limit = "refuse"
+archive = "off"
+files = ["/etc/pdns/pdns.conf"]
+rpo = "1 min"
+rto = "5 min"
+before_promote = ""
+segment_size = "1 MB"
+[group.reports]
+zones = "/usr/local/bin/zone-report"
+[group.saves]
+full = "off"
+into = []
+verify = "read"
+  [[group.env]]
+  name = "zones"
+  path = "/var/lib/powerdns/pdns.lmdb*"
+  capture = "library"
+  durability = "plain"
+  keep_local = []
+  [[group.env]]
+  name = "other"
+[[group]]
+name = "mail"
+)";
+
+}  // namespace
+
+TEST_CASE("the smallest file is a node's name, and everything else has its default") {
+  const Configuration c = good("[node]\nname = \"paris\"\n");
+  CHECK(c.node.name == "paris");
+  CHECK(c.node.state == "/var/lib/hotbackup");
+  CHECK(c.node.listen == Address{"127.0.0.1", 2000});
+  CHECK(c.groups.empty());
+  CHECK(c.warnings.empty());
+  CHECK(c.source == "t.toml");
+}
+
+TEST_CASE("every key is read to its typed value") {
+  const Configuration c = good(kFull);
+  CHECK(c.node.state == "/srv/hb");
+  CHECK(c.node.listen == Address{"127.0.0.1", 2000});
+  CHECK_FALSE(c.node.status);
+  CHECK(c.node.smtp == Address{"mail", 26});
+  CHECK(c.node.heartbeat_url == "https://example.com/ping");
+  REQUIRE(c.notify.size() == 1);
+  CHECK(c.notify[0].from == Severity::kError);
+  REQUIRE(c.peers.size() == 2);
+  CHECK(c.peers[0].addresses == std::vector<Address>{{"127.0.0.1", 2001}, {"::1", 2002}});
+  CHECK(c.peers[0].rate_bytes_per_second == 50'000'000u);
+  CHECK(c.peers[1].addresses == std::vector<Address>{{"nice.example.com", 2000}});
+  CHECK(c.peers[1].fingerprint.starts_with("SHA256:abc"));
+  REQUIRE(c.groups.size() == 2);
+  const Group& g = c.groups[0];
+  CHECK(g.peers == std::vector<std::string>{"lyon", "nice"});
+  CHECK(g.user == "pdns");
+  CHECK(g.mode == 0640);
+  CHECK(g.loss_limit == LossLimit{.kind = LossLimit::Kind::kTime, .time = 10s});
+  CHECK(g.wait_max == 1s);
+  CHECK(g.wait_for == WaitFor::kApplied);
+  CHECK(g.acknowledge == Acknowledge{Acknowledge::Kind::kCount, 2});
+  CHECK_FALSE(g.boot_wait);
+  CHECK(g.rejoin == Rejoin::kAsk);
+  CHECK(g.check_period == 500ms);
+  CHECK_FALSE(g.test_period);
+  CHECK_FALSE(g.keep_journal);
+  CHECK(g.journal_limit_bytes == 1'000'000'000'000u);
+  CHECK(g.at_journal_limit == AtJournalLimit::kRefuse);
+  CHECK(g.files == std::vector<std::string>{"/etc/pdns/pdns.conf"});
+  CHECK(g.rpo == 1min);
+  CHECK(g.rto == 5min);
+  CHECK(g.segment_bytes == 1 << 20);
+  CHECK(g.reports.at("zones") == "/usr/local/bin/zone-report");
+  REQUIRE(g.environments.size() == 2);
+  CHECK(g.environments[0].path == "/var/lib/powerdns/pdns.lmdb*");
+  CHECK(g.environments[0].is_pattern());
+  CHECK(g.environments[1].path.empty());
+}
+
+TEST_CASE("a group has the documented defaults") {
+  const Group g = good("[node]\nname='a'\n[[group]]\nname='g'\n").groups.at(0);
+  CHECK(g.mode == 0660);
+  CHECK(g.check_period == 2s);
+  CHECK(g.keep_journal == 24h);
+  CHECK(g.segment_bytes == 32 << 20);
+  CHECK_FALSE(g.loss_limit);
+  CHECK(g.environments.empty());
+}
+
+TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
+  const Configuration c = good(kFull);
+  const char* warned[] = {"smtp",     "heartbeat_url", "rate",          "fingerprint",
+                          "wait_max", "wait_for",      "acknowledge",   "rejoin",
+                          "rpo",      "rto",           "journal_limit", "at_journal_limit",
+                          "files",    "reports",       "loss_limit"};
+  for (const char* key : warned) {
+    CAPTURE(key);
+    const std::string word = "'" + std::string(key) + "' in [";
+    int count = 0;
+    for (const std::string& line : c.warnings) count += line.find(word) != line.npos ? 1 : 0;
+    CHECK(count == 1);
+  }
+  // Besides: [[notify]], and its group that does not exist.
+  CHECK(c.warnings.size() == std::size(warned) + 2);
+  CHECK(c.warnings[0] == "t.toml:7:1: 'smtp' in [node] has no effect in this version");
+  CHECK(c.warnings[3] == "t.toml:12:18: 'groups' in [[notify]]: there is no group 'dsn'");
+}
+
+TEST_CASE("only loopback passes the check for plain TCP, and the place is named") {
+  const std::string node = "[node]\nname = 'a'\n";
+  CHECK(check_plain_tcp(good(node)));
+  CHECK(check_plain_tcp(good(node + "listen = '[::1]:2001'\n")));
+  const auto listen = check_plain_tcp(good(node + "listen = '0.0.0.0:2000'\n"));
+  REQUIRE_FALSE(listen);
+  CHECK(listen.error().code() == ErrorCode::kConfig);
+  CHECK(listen.error().text().starts_with("t.toml:3:10: '0.0.0.0:2000' is not a loopback"));
+  CHECK(listen.error().text().find("TLS is not in this version") != std::string::npos);
+  const auto peer =
+      check_plain_tcp(good(node + "[[peer]]\nname='b'\naddress = ['localhost', 'b.example']\n" +
+                           "fingerprint = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'\n"));
+  REQUIRE_FALSE(peer);
+  CHECK(peer.error().text().starts_with("t.toml:5:11: 'b.example:2000' is not a loopback"));
+}
+
+TEST_CASE("a group is found by name, and by no name if it is the only one") {
+  const std::string text = "[node]\nname='a'\n[[group]]\nname='dns'\n";
+  const Configuration one = good(text);
+  CHECK((*find_group(one, ""))->name == "dns");
+  CHECK((*find_group(one, "dns"))->name == "dns");
+  const auto unknown = find_group(one, "mail");
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().code() == ErrorCode::kConfig);
+  CHECK(unknown.error().text() == "no group 'mail': there is dns");
+  const Configuration two = good(text + "[[group]]\nname='mail'\n");
+  CHECK((*find_group(two, "mail"))->name == "mail");
+  CHECK(find_group(two, "").error().text() == "which group? there are dns, mail");
+  CHECK_FALSE(find_group(good("[node]\nname='a'\n"), ""));
+}
+
+TEST_CASE("a peer is found by name") {
+  const Configuration c = good("[node]\nname='a'\n[[peer]]\nname='b'\n");
+  REQUIRE(find_peer(c, "b") != nullptr);
+  CHECK(find_peer(c, "b")->addresses.empty());
+  CHECK(find_peer(c, "a") == nullptr);
+}
+
+TEST_CASE("the owner is the system's user of that name") {
+  Group group;
+  CHECK_FALSE(resolve_owner(group).value().has_value());
+  group.user = "root";
+  CHECK(resolve_owner(group).value()->uid == 0);
+  group.name = "dns";
+  group.user = "no-such-user-here";
+  const auto unknown = resolve_owner(group);
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().code() == ErrorCode::kConfig);
+  CHECK(unknown.error().text().find("'no-such-user-here'") != std::string::npos);
+}
+
+}  // namespace hotbackup::config

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every command of `hotbackup` shares: how it is registered, what it gets, how it ends.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/error.h"
+#include "common/config/configuration.h"
+#include "common/control/group.h"
+
+namespace hotbackup::cli {
+
+/// Exit codes of INTERFACE; scripts depend on them.
+enum ExitCode : int {
+  kDone = 0,
+  kFailed = 1,      // and nothing was changed
+  kUsage = 2,       // or configuration
+  kWrongState = 3,  // the group is not in a state where this is allowed
+  kFound = 4,       // a check found something
+  kGaveUp = 5,
+};
+
+/// One run of the program. Lives in main; the commands borrow it.
+struct Session {
+  std::string config_path;
+  bool json = false;
+  std::vector<std::string> arguments;  // as typed, for the command log
+  std::vector<std::string> program;    // behind "--": what `run` starts
+  /// What the chosen command does; an error is printed by main and decides the exit code.
+  std::function<Result<int>()> action;
+};
+
+/// Each command adds its own subcommand and sets `session.action` when it is chosen.
+void add_init(CLI::App& app, Session& session);
+void add_run(CLI::App& app, Session& session);
+void add_unlink(CLI::App& app, Session& session);
+void add_status(CLI::App& app, Session& session);
+void add_role(CLI::App& app, Session& session);
+void add_scope(CLI::App& app, Session& session);
+void add_log(CLI::App& app, Session& session);
+void add_wait(CLI::App& app, Session& session);
+void add_config(CLI::App& app, Session& session);
+void add_identity(CLI::App& app, Session& session);
+
+/// kDone … for an error: kConfig is wrong usage, kFenced the wrong state, kTimeout gave up.
+int exit_code(const Error& error);
+/// One line: "HB-config: …", a stable code and the sentence.
+std::string error_line(const Error& error);
+
+Result<config::Configuration> load_configuration(const Session& session);
+/// <state>/groups/<group>
+std::string group_directory(const config::Configuration& configuration, std::string_view group);
+
+/// A group that was made by `init` on this node.
+struct OpenGroup {
+  config::Configuration configuration;
+  const config::Group* settings;  // in `configuration`
+  std::unique_ptr<control::Group> group;
+};
+/// `name` may be empty where there is only one. kFenced with what to type when init is missing or the
+/// group was unlinked.
+Result<std::unique_ptr<OpenGroup>> open_group(const Session& session, const std::string& name);
+/// The same for a configuration that is loaded already; kFenced as above.
+Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& configuration,
+                                                   const config::Group& settings);
+
+/// "master", "slave", "fenced", "none": stable names.
+std::string_view role_name(control::Role role);
+
+}  // namespace hotbackup::cli

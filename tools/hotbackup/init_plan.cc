@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/hotbackup/init_plan.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "common/base/clock.h"
+#include "tools/hotbackup/capture_link.h"
+
+namespace hotbackup::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Takes over an existing group, or notes that it is new. Only peers and environments may change.
+Result<> plan_record(const config::Configuration& configuration, const config::Group& settings,
+                     control::Role role, InitPlan& plan) {
+  control::GroupRecord& record = plan.record;
+  auto existing = control::read_group_file(plan.directory);
+  if (!existing && existing.error().code() != ErrorCode::kNotFound)
+    return fail(std::move(existing).error());
+  if (existing) {
+    HOTBACKUP_ASSIGN(const auto group, control::Group::open(plan.directory));
+    const control::Role present = group->role();
+    if (present == control::Role::kNone) {
+      plan.restart_unlinked = true;
+    } else if (present != role) {
+      const std::string name(role_name(present));
+      return fail(ErrorCode::kFenced,
+                  "group " + settings.name + " is " + name + " here: type hotbackup init " +
+                      settings.name + " --role " + name + ", or hotbackup unlink " +
+                      settings.name + " first");
+    } else {
+      plan.again = true;
+      record = std::move(*existing);
+    }
+  }
+  record.name = settings.name;
+  record.node_name = configuration.node.name;
+  record.role = role;
+  record.peers = settings.peers;
+  HOTBACKUP_ASSIGN(const auto owner, config::resolve_owner(settings));
+  record.permissions = {};
+  if (owner) record.permissions = {owner->uid, owner->gid, 0};
+  record.permissions.mode = settings.mode;
+  if (plan.again) {
+    if (record.segment_bytes != settings.segment_bytes)
+      plan.notes.push_back("segment_size of an existing group stays " +
+                           human_bytes(record.segment_bytes));
+    return {};
+  }
+  record.segment_bytes = settings.segment_bytes;
+  if (role == control::Role::kMaster)
+    record.master_name = configuration.node.name;
+  else if (settings.peers.size() == 1)
+    record.master_name = settings.peers.front();
+  return {};
+}
+
+Result<> plan_patterns(InitPlan& plan) {
+  std::vector<control::PatternRecord>& patterns = plan.record.patterns;
+  for (const ConfiguredPlace& place : plan.places) {
+    const auto same_name = std::find_if(patterns.begin(), patterns.end(), [&](const auto& pattern) {
+      return pattern.name == place.name;
+    });
+    if (same_name != patterns.end() && same_name->path != place.pattern)
+      return fail(ErrorCode::kRefused, "environment " + place.name + " of this group lies at " +
+                                           same_name->path + ", not " + place.pattern +
+                                           ": give the new path a new name");
+    const auto same_path = std::find_if(patterns.begin(), patterns.end(), [&](const auto& pattern) {
+      return pattern.path == place.pattern && pattern.name != place.name;
+    });
+    if (same_path != patterns.end())
+      return fail(ErrorCode::kConfig, "environments " + place.name + " and " + same_path->name +
+                                          " are the same path, " + place.pattern);
+    if (same_name == patterns.end()) patterns.push_back({place.name, place.pattern});
+    if (place.pattern.size() >= sizeof control::PatternEntry{}.path)
+      return fail(ErrorCode::kConfig, "the path of environment " + place.name + " is too long");
+  }
+  if (patterns.size() > control::kPatternsMax)
+    return fail(ErrorCode::kConfig, "a group has at most " +
+                                        std::to_string(control::kPatternsMax) +
+                                        " [[group.env]]: use patterns");
+  for (const control::PatternRecord& pattern : patterns)
+    if (std::none_of(plan.places.begin(), plan.places.end(),
+                     [&](const ConfiguredPlace& place) { return place.name == pattern.name; }))
+      plan.notes.push_back("environment " + pattern.name +
+                           " is not in the configuration any more; it stays in the group");
+  return {};
+}
+
+Result<> plan_links(InitPlan& plan) {
+  for (const ConfiguredPlace& place : plan.places) {
+    for (const std::string& directory : place.link_directories) {
+      if (std::find(plan.links.begin(), plan.links.end(), directory) != plan.links.end()) continue;
+      auto found = examine_capture_link(directory, plan.directory);
+      if (!found) return fail(std::move(found).error().with_context("environment " + place.name));
+      if (*found == CaptureLink::kOurs) continue;
+      if (::access(directory.c_str(), W_OK | X_OK) != 0)
+        return fail_errno("cannot make the link " + directory + "/" + kCaptureLinkName);
+      plan.links.push_back(directory);
+    }
+  }
+  return {};
+}
+
+/// Data already on a slave is only put aside on demand; an environment without items is none.
+Result<> plan_replacement(bool replace, InitPlan& plan) {
+  for (const ConfiguredPlace& place : plan.places) {
+    for (const EnvironmentOnDisk& found : place.existing) {
+      const auto& joined = plan.record.environments;
+      if (std::any_of(joined.begin(), joined.end(),
+                      [&](const auto& record) { return record.path == found.path; }))
+        continue;  // our copy of the master's
+      HOTBACKUP_ASSIGN(const bool items, has_items(found));
+      if (!items) continue;
+      if (!replace)
+        return fail(ErrorCode::kRefused,
+                    "environment " + place.name + " at " + found.path +
+                        " holds items that a copy would overwrite: move it away, or add --replace, "
+                        "which keeps it aside");
+      plan.replaced.push_back(found);
+    }
+  }
+  return {};
+}
+
+/// A program that cannot reach the control file has its writes refused: better said now.
+void check_reachable(InitPlan& plan, const std::string& user) {
+  const os::Permissions& owner = plan.record.permissions;
+  if (user.empty() || owner.uid == 0) return;
+  for (fs::path part = fs::path(plan.directory).parent_path();; part = part.parent_path()) {
+    struct stat status{};
+    if (::stat(part.c_str(), &status) == 0 && (status.st_mode & S_IXOTH) == 0 &&
+        !(status.st_uid == owner.uid && (status.st_mode & S_IXUSR) != 0) &&
+        !(status.st_gid == owner.gid && (status.st_mode & S_IXGRP) != 0))
+      plan.notes.push_back("user " + user + " cannot pass through " + part.native() +
+                           ", and so its writes are refused: type chmod o+x " + part.native());
+    if (part == part.root_path()) break;
+  }
+}
+
+Result<> look_at_places(const config::Group& settings, control::Role role, InitPlan& plan) {
+  for (const config::Environment& environment : settings.environments) {
+    if (environment.path.empty()) {
+      if (role == control::Role::kMaster)
+        return fail(ErrorCode::kConfig, "environment " + environment.name +
+                                            " has no path, and on a master it needs one");
+      continue;
+    }
+    auto place = look_at(environment);
+    if (!place && place.error().code() == ErrorCode::kNotFound && role == control::Role::kSlave) {
+      plan.notes.push_back("made with the first seed: " + environment.path);
+      plan.places.push_back({environment.name, environment.path, {}, {}, {}});
+      continue;
+    }
+    if (!place) return fail(std::move(place).error());
+    plan.notes.insert(plan.notes.end(), place->notes.begin(), place->notes.end());
+    for (const EnvironmentOnDisk& found : place->existing) {
+      struct stat status{};
+      if (::stat(found.data_file().c_str(), &status) == 0)
+        plan.data_bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
+    }
+    plan.places.push_back(std::move(*place));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<InitPlan> plan_init(const config::Configuration& configuration,
+                           const config::Group& settings, const InitOptions& options) {
+  const control::Role role =
+      options.role == "master" ? control::Role::kMaster : control::Role::kSlave;
+  if (role == control::Role::kMaster && options.replace)
+    return fail(ErrorCode::kConfig,
+                "--replace is for a slave: data on a master becomes the first seed");
+  InitPlan plan;
+  std::error_code failed;
+  const fs::path state = fs::weakly_canonical(configuration.node.state, failed);
+  if (failed) return fail_errno("cannot look at " + configuration.node.state, failed.value());
+  plan.directory = (state / "groups" / settings.name).native();
+  HOTBACKUP_TRY(plan_record(configuration, settings, role, plan));
+  HOTBACKUP_TRY(look_at_places(settings, role, plan));
+  HOTBACKUP_TRY(plan_patterns(plan));
+  HOTBACKUP_TRY(plan_links(plan));
+  if (role == control::Role::kSlave) HOTBACKUP_TRY(plan_replacement(options.replace, plan));
+  check_reachable(plan, settings.user);
+  return plan;
+}
+
+}  // namespace hotbackup::cli

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// hotbackup: administration of this node's groups, one command with subcommands.
+#include <cstdio>
+#include <exception>
+
+#include "tools/hotbackup/command.h"
+
+namespace {
+
+using namespace hotbackup;
+
+/// Everything behind "--", or behind "run", is somebody else's command line: the parser must not see
+/// it. Returns what the parser gets.
+std::vector<std::string> split(cli::Session& session) {
+  std::vector<std::string> ours;
+  bool command_seen = false;
+  bool running = false;
+  auto word = session.arguments.begin();
+  const auto end = session.arguments.end();
+  for (; word != end && *word != "--"; ++word) {
+    const bool option = word->starts_with('-');
+    if (running && !option) break;
+    ours.push_back(*word);
+    if (*word == "--config" && word + 1 != end) {
+      ours.push_back(*++word);
+    } else if (!option && !command_seen) {
+      command_seen = true;
+      running = *word == "run";
+    }
+  }
+  if (word != end && *word == "--") ++word;
+  session.program.assign(word, end);
+  return ours;
+}
+
+int usage_error(const std::string& text) {
+  std::fprintf(stderr, "hotbackup: HB-usage: %s; see hotbackup --help\n", text.c_str());
+  return cli::kUsage;
+}
+
+int parse(CLI::App& app, std::vector<std::string> words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--config") {
+      ++i;
+    } else if (!words[i].starts_with('-')) {
+      if (app.get_subcommand_no_throw(words[i]) == nullptr)
+        return usage_error("there is no command '" + words[i] + "'");
+      break;
+    }
+  }
+  std::vector<std::string> reversed(words.rbegin(), words.rend());  // as CLI11 wants it
+  try {
+    app.parse(std::move(reversed));
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked) == 0 ? -1 : cli::kUsage;
+  } catch (const CLI::ParseError& error) {
+    std::string text = error.what();
+    for (char& c : text)
+      if (c == '\n') c = ' ';
+    return usage_error(text);
+  }
+  return cli::kDone;
+}
+
+int run(int count, char** words) {
+  cli::Session session;
+  session.arguments.assign(words + 1, words + count);
+  CLI::App app("Administers the groups of LMDB environments that this node is master or slave of.",
+               "hotbackup");
+  app.set_version_flag("--version", "hotbackup " HOTBACKUP_VERSION);
+  app.add_option("--config", session.config_path,
+                 "configuration file (default $HOTBACKUP_CONFIG, then "
+                 "/etc/hotbackup/hotbackup.toml)")
+      ->type_name("FILE");
+  app.add_flag("--json", session.json, "prints one JSON object");
+  app.require_subcommand(1);
+  app.fallthrough();
+  cli::add_init(app, session);
+  cli::add_run(app, session);
+  cli::add_status(app, session);
+  cli::add_role(app, session);
+  cli::add_scope(app, session);
+  cli::add_log(app, session);
+  cli::add_wait(app, session);
+  cli::add_config(app, session);
+  cli::add_identity(app, session);
+  cli::add_unlink(app, session);
+
+  const int parsed = parse(app, split(session));
+  if (parsed != cli::kDone) return parsed < 0 ? cli::kDone : parsed;
+  if (!session.program.empty() && !app.got_subcommand("run"))
+    return usage_error("only run takes a command behind --");
+  const Result<int> result = session.action();
+  std::fflush(stdout);
+  if (result) return *result;
+  std::fprintf(stderr, "hotbackup: %s\n", cli::error_line(result.error()).c_str());
+  return cli::exit_code(result.error());
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  try {
+    return run(count, words);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "hotbackup: HB-failed: %s\n", error.what());
+    return cli::kFailed;
+  }
+}
