@@ -15,6 +15,15 @@
 namespace hotbackup::control {
 namespace {
 
+/// A server's mark: a lock that can be asked for without taking it, so that asking never stops a
+/// server from starting.
+struct flock whole_file() {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
 constexpr const char* kServerLockNames[] = {"master.lock", "slave.lock"};
 
 std::int64_t now_ns() {
@@ -225,7 +234,12 @@ Result<> Group::hold_server(Server server) {
   os::UniqueFd fd(::openat(directory_fd_.get(), kServerLockNames[index],
                            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));
   if (!fd) return fail_errno("opening " + directory_ + "/" + kServerLockNames[index]);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+  // Whoever may see the group may ask whether its server lives; best effort, as for other files.
+  if (::fchown(fd.get(), layout_->uid, layout_->gid) != 0 ||
+      ::fchmod(fd.get(), layout_->mode | 0440) != 0)
+    errno = 0;
+  struct flock whole = whole_file();
+  if (::fcntl(fd.get(), F_OFD_SETLK, &whole) != 0)
     return fail(ErrorCode::kBusy,
                 "another server already serves group " + std::string(layout_->group_name));
   server_locks_[index] = std::move(fd);
@@ -250,12 +264,14 @@ bool Group::server_alive(Server server) const {
   const os::UniqueFd fd(
       ::openat(directory_fd_.get(), kServerLockNames[index], O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return false;
-  return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
+  struct flock whole = whole_file();
+  return ::fcntl(fd.get(), F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
 }
 
 std::optional<std::string> match_pattern(std::string_view pattern, std::string_view path) {
-  constexpr std::string_view kLock = "-lock";
-  if (path.size() >= kLock.size() && path.substr(path.size() - kLock.size()) == kLock)
+  // Lock files, and what `init --replace` has put aside.
+  const std::string_view file = path.substr(path.rfind('/') + 1);
+  if (file.ends_with("-lock") || file.find(".replaced-") != std::string_view::npos)
     return std::nullopt;
   const std::size_t star = pattern.find('*');
   if (star == std::string_view::npos)

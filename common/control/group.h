@@ -63,7 +63,7 @@ class Group {
 
   /// Makes the file at this canonical path an environment of the group if a pattern covers it:
   /// durable in group.toml before it is in the table. nullptr when no pattern does.
-  /// "-lock" files never join. Takes and releases the journal lock.
+  /// "-lock" and ".replaced-" files never join. Takes and releases the journal lock.
   Result<EnvironmentEntry*> join(std::string_view path, bool subdirectory);
   /// A slave's way: the environment as its master describes it, at this local path.
   Result<EnvironmentEntry*> add_environment(const EnvironmentRecord& record);
@@ -123,7 +123,8 @@ class Group {
   os::UniqueFd server_locks_[2];
 };
 
-/// What '*' of `pattern` stands for in `path`, or nothing. Files ending in "-lock" never match.
+/// What '*' of `pattern` stands for in `path`, or nothing. Files ending in "-lock" or put
+/// aside by `init --replace` never match.
 std::optional<std::string> match_pattern(std::string_view pattern, std::string_view path);
 
 }  // namespace hotbackup::control

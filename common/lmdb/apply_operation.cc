@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/lmdb/apply_operation.h"
+
+#include "common/base/bytes.h"
+
+namespace hotbackup::lmdb {
+namespace {
+
+std::string described(const update::Operation& operation) {
+  std::string text(update::operation_kind_name(operation.kind));
+  text += operation.database.main ? " in the main database"
+                                  : " in database " + printable(operation.database.name);
+  if (!operation.key.empty()) text += ", key " + printable(operation.key.substr(0, 64));
+  return text;
+}
+
+Error contradiction(const char* what) {
+  return Error(ErrorCode::kCorrupt, std::string("operations contradict each other: ") + what);
+}
+
+}  // namespace
+
+Result<DatabaseHandles::Handle> DatabaseHandles::open(Transaction& txn,
+                                                      const update::Database& database) {
+  const std::string_view name = database.main ? std::string_view{} : database.name;
+  const unsigned wanted = database.flags & kDatabaseFlags;
+  const auto known = handles_.find(name);
+  if (known != handles_.end()) {
+    const unsigned has = known->second.flags;
+    if (has == wanted || (database.main && (wanted & ~has) == 0)) return known->second;
+  }
+  Handle handle;
+  if (database.main) {
+    if (const int rc = mdb_dbi_open(txn.get(), nullptr, wanted, &handle.dbi); rc != 0)
+      return fail_lmdb("opening the main database", rc);
+  } else {
+    if (name.empty() || name.find('\0') != std::string_view::npos)
+      return fail(contradiction("a named database without a usable name"));
+    const int rc = mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &handle.dbi);
+    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return create(txn, std::string(name), wanted);
+    if (rc != 0) return fail_lmdb("opening database " + printable(name), rc);
+  }
+  if (const int rc = mdb_dbi_flags(txn.get(), handle.dbi, &handle.flags); rc != 0)
+    return fail_lmdb("reading a database's flags", rc);
+  handle.flags &= kDatabaseFlags;
+  if (!database.main && handle.flags != wanted) {
+    HOTBACKUP_TRY(drop(txn, name));
+    return create(txn, std::string(name), wanted);
+  }
+  handles_.insert_or_assign(std::string(name), handle);
+  return handle;
+}
+
+// A plain item of the main database with this name makes way.
+Result<DatabaseHandles::Handle> DatabaseHandles::create(Transaction& txn, const std::string& name,
+                                                        unsigned flags) {
+  HOTBACKUP_ASSIGN(const auto main, open(txn, {true, {}, 0}));
+  MDB_val key = to_val(name);
+  int rc = mdb_del(txn.get(), main.dbi, &key, nullptr);
+  Handle handle{0, flags};
+  if (rc == 0 || rc == MDB_NOTFOUND)
+    rc = mdb_dbi_open(txn.get(), name.c_str(), flags | MDB_CREATE, &handle.dbi);
+  if (rc != 0) return fail_lmdb("making database " + printable(name), rc);
+  handles_.insert_or_assign(name, handle);
+  return handle;
+}
+
+Result<> DatabaseHandles::drop(Transaction& txn, std::string_view name) {
+  const auto known = handles_.find(name);
+  if (known != handles_.end()) handles_.erase(known);
+  MDB_dbi dbi = 0;
+  int rc = mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &dbi);
+  if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return {};
+  if (rc == 0) rc = mdb_drop(txn.get(), dbi, 1);
+  if (rc != 0) return fail_lmdb("deleting database " + printable(name), rc);
+  return {};
+}
+
+Result<> DatabaseHandles::clear_all(Transaction& txn) {
+  handles_.clear();
+  HOTBACKUP_ASSIGN(const auto all, databases(txn));
+  for (auto database = all.rbegin(); database != all.rend(); ++database) {
+    const int rc = mdb_drop(txn.get(), database->dbi, database->main ? 0 : 1);
+    if (rc != 0) return fail_lmdb("emptying " + printable(database->name), rc);
+  }
+  return {};
+}
+
+Result<> OperationApplier::apply(Transaction& txn, const update::Operation& operation) {
+  using update::OperationKind;
+  if (operation.kind == OperationKind::kValuePart) return value_part(operation.value);
+  if (value_left_ != 0) return fail(contradiction("a large value ends early"));
+  Result<> done;
+  switch (operation.kind) {
+    case OperationKind::kPut:
+      done = put(txn, operation);
+      break;
+    case OperationKind::kPutLarge:
+      done = start_large_value(txn, operation);
+      break;
+    case OperationKind::kDeleteKey:
+    case OperationKind::kDeletePair:
+      done = remove(txn, operation);
+      break;
+    case OperationKind::kCreate: {
+      auto handle = handles_.open(txn, operation.database);
+      if (!handle) done = fail(std::move(handle).error());
+      break;
+    }
+    case OperationKind::kClear:
+    case OperationKind::kDrop:
+      if (operation.database.main) {
+        done = handles_.clear_all(txn);
+      } else if (operation.kind == OperationKind::kDrop) {
+        done = handles_.drop(txn, operation.database.name);
+      } else {
+        HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
+        if (const int rc = mdb_drop(txn.get(), handle.dbi, 0); rc != 0)
+          done = fail_lmdb("emptying", rc);
+      }
+      break;
+    case OperationKind::kValuePart:
+      break;
+  }
+  if (!done) return fail(std::move(done).error().with_context(described(operation)));
+  return {};
+}
+
+// Sorted input fills pages from left to right. A key or duplicate that is not in order here (the
+// program sorts by a comparator of its own) goes where this database's order wants it.
+int OperationApplier::store(Transaction& txn, const DatabaseHandles::Handle& handle, MDB_val& key,
+                            MDB_val& value, unsigned flags) {
+  if (!append_) return mdb_put(txn.get(), handle.dbi, &key, &value, flags);
+  int rc = mdb_put(txn.get(), handle.dbi, &key, &value, flags | MDB_APPEND);
+  if ((handle.flags & MDB_DUPSORT) == 0)
+    return rc == MDB_KEYEXIST ? mdb_put(txn.get(), handle.dbi, &key, &value, flags) : rc;
+  if (rc == MDB_KEYEXIST) rc = append_duplicate(txn, handle.dbi, key, value);
+  if (rc != 0) return rc;
+  last_key_ = to_view(key);
+  last_value_ = to_view(value);
+  return 0;
+}
+
+// MDB_APPENDDUP out of order would spoil the transaction: so the order is checked before.
+int OperationApplier::append_duplicate(Transaction& txn, MDB_dbi dbi, MDB_val& key,
+                                       MDB_val& value) {
+  const MDB_val last = to_val(last_value_);
+  const bool in_order = last_key_ == to_view(key) && mdb_dcmp(txn.get(), dbi, &last, &value) < 0;
+  return mdb_put(txn.get(), dbi, &key, &value, in_order ? MDB_APPENDDUP : 0);
+}
+
+Result<> OperationApplier::put(Transaction& txn, const update::Operation& operation) {
+  HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
+  MDB_val key = to_val(operation.key);
+  MDB_val value = to_val(operation.value);
+  // The main database may have become DUPSORT later than this operation: still one value a key.
+  if ((handle.flags & MDB_DUPSORT) != 0 && (operation.database.flags & MDB_DUPSORT) == 0)
+    mdb_del(txn.get(), handle.dbi, &key, nullptr);
+  int rc = store(txn, handle, key, value, 0);
+  if (rc == MDB_INCOMPATIBLE && operation.database.main) {
+    // A named database of a later state stands where an item belongs.
+    HOTBACKUP_TRY(handles_.drop(txn, operation.key));
+    rc = store(txn, handle, key, value, 0);
+  }
+  if (rc != 0) return fail_lmdb("storing an item", rc);
+  return {};
+}
+
+Result<> OperationApplier::start_large_value(Transaction& txn, const update::Operation& operation) {
+  HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
+  MDB_val key = to_val(operation.key);
+  MDB_val value{operation.value_bytes, nullptr};
+  int rc = store(txn, handle, key, value, MDB_RESERVE);
+  if (rc == MDB_INCOMPATIBLE && operation.database.main) {
+    HOTBACKUP_TRY(handles_.drop(txn, operation.key));
+    value = {operation.value_bytes, nullptr};
+    rc = store(txn, handle, key, value, MDB_RESERVE);
+  }
+  if (rc != 0) return fail_lmdb("storing an item", rc);
+  value_ = static_cast<char*>(value.mv_data);
+  value_left_ = operation.value_bytes;
+  return {};
+}
+
+Result<> OperationApplier::value_part(std::string_view bytes) {
+  if (bytes.size() > value_left_) return fail(contradiction("a large value is longer than said"));
+  std::memcpy(value_, bytes.data(), bytes.size());
+  value_ += bytes.size();
+  value_left_ -= bytes.size();
+  return {};
+}
+
+Result<> OperationApplier::remove(Transaction& txn, const update::Operation& operation) {
+  HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
+  MDB_val key = to_val(operation.key);
+  MDB_val value = to_val(operation.value);
+  const bool pair = operation.kind == update::OperationKind::kDeletePair;
+  if (operation.database.main) {
+    // A named database of a later state may have this name: then the item is gone already, and
+    // trying to delete it would spoil the transaction.
+    MDB_val there{};
+    if (mdb_get(txn.get(), handle.dbi, &key, &there) == 0) {
+      HOTBACKUP_ASSIGN(const bool named,
+                       is_named_database(txn, handle.flags, {operation.key, to_view(there)}));
+      if (named) return {};
+    }
+  }
+  const int rc = mdb_del(txn.get(), handle.dbi, &key, pair ? &value : nullptr);
+  if (rc != 0 && rc != MDB_NOTFOUND) return fail_lmdb("deleting an item", rc);
+  return {};
+}
+
+}  // namespace hotbackup::lmdb

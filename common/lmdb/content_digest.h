@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an environment holds, as short values that two copies can be compared by.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/lmdb/environment.h"
+
+namespace hotbackup::lmdb {
+
+/// `sum` is the sum modulo 2^128 of XXH3-128 over each (key length, key, value): independent of the
+/// order of items, so of comparators and page layout.
+struct DatabaseDigest {
+  bool main = false;
+  std::string name;
+  unsigned flags = 0;
+  std::uint64_t items = 0;
+  ChainHash sum;
+  bool operator==(const DatabaseDigest&) const = default;
+};
+
+using ContentDigest = std::vector<DatabaseDigest>;  // main first, then by name
+
+/// All databases in one read transaction.
+Result<ContentDigest> digest(Environment& environment);
+
+}  // namespace hotbackup::lmdb
