@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/wire/message.h"
+
+#include <algorithm>
+#include <array>
+
+#include "common/base/bytes.h"
+#include "hotbackup.pb.h"
+
+namespace hotbackup::wire {
+namespace {
+
+constexpr std::size_t kEnvironmentsMax = 4096;
+constexpr std::size_t kRefuseTextBytesMax = 1000;
+
+void put(const Position& from, proto::PositionMessage& to) {
+  to.set_epoch_counter(from.epoch.counter);
+  to.set_epoch_node(from.epoch.node.value);
+  to.set_number(from.number.value);
+  to.set_chain_low(from.chain.low);
+  to.set_chain_high(from.chain.high);
+}
+
+Position get(const proto::PositionMessage& from) {
+  return {{from.epoch_counter(), NodeId(from.epoch_node())},
+          UpdateNumber(from.number()),
+          {from.chain_low(), from.chain_high()}};
+}
+
+std::int64_t nanoseconds(WallTime time) {
+  return time.time_since_epoch().count();
+}
+WallTime wall_time(std::int64_t value) {
+  return WallTime(std::chrono::nanoseconds(value));
+}
+
+// A protobuf string has to be UTF-8; a path in an error text need not be.
+std::string ascii(std::string_view text) {
+  std::string out(text.substr(0, kRefuseTextBytesMax));
+  std::replace_if(
+      out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c >= 0x7f; }, '?');
+  return out;
+}
+
+void put(const Hello& from, proto::Message& to) {
+  proto::Hello& hello = *to.mutable_hello();
+  hello.set_protocol(from.protocol);
+  hello.set_program(ascii(from.program));
+  hello.set_node_name(ascii(from.node_name));
+  hello.set_node(from.node.value);
+  hello.set_group(ascii(from.group));
+  hello.set_group_id(from.group_id.bytes.data(), from.group_id.bytes.size());
+  put(from.published, *hello.mutable_published());
+  hello.set_time_ns(nanoseconds(from.time));
+  hello.set_check_period_ms(static_cast<std::uint64_t>(from.check_period.count()));
+}
+
+// More than an hour between two signs of life is no promise a peer may ask for.
+std::chrono::milliseconds period(std::uint64_t milliseconds) {
+  return std::chrono::milliseconds(std::min<std::uint64_t>(milliseconds, 3'600'000));
+}
+
+Result<Message> get(const proto::Hello& from) {
+  if (from.group_id().size() != GroupId{}.bytes.size())
+    return fail(ErrorCode::kProtocol, "a hello without a group id");
+  Hello hello{from.protocol(),
+              from.program(),
+              from.node_name(),
+              NodeId(from.node()),
+              from.group(),
+              {},
+              get(from.published()),
+              wall_time(from.time_ns()),
+              period(from.check_period_ms())};
+  std::copy(from.group_id().begin(), from.group_id().end(), hello.group_id.bytes.begin());
+  return hello;
+}
+
+void put(const Welcome& from, proto::Message& to) {
+  proto::Welcome& welcome = *to.mutable_welcome();
+  welcome.set_protocol(from.protocol);
+  welcome.set_program(ascii(from.program));
+  welcome.set_node_name(ascii(from.node_name));
+  welcome.set_node(from.node.value);
+  put(from.journaled, *welcome.mutable_journaled());
+  welcome.set_applied(from.applied.value);
+  welcome.set_time_ns(nanoseconds(from.time));
+  welcome.set_check_period_ms(static_cast<std::uint64_t>(from.check_period.count()));
+}
+
+Welcome get(const proto::Welcome& from) {
+  return {from.protocol(),           from.program(),
+          from.node_name(),          NodeId(from.node()),
+          get(from.journaled()),     UpdateNumber(from.applied()),
+          wall_time(from.time_ns()), period(from.check_period_ms())};
+}
+
+void put(const Refuse& from, proto::Message& to) {
+  to.mutable_refuse()->set_reason(static_cast<proto::Refuse::Reason>(from.reason));
+  to.mutable_refuse()->set_text(ascii(from.text));
+}
+
+Refuse get(const proto::Refuse& from) {
+  const bool known = proto::Refuse::Reason_IsValid(from.reason());
+  return {known ? static_cast<RefuseReason>(from.reason()) : RefuseReason::kOther,
+          ascii(from.text())};
+}
+
+void put(const Stream& from, proto::Message& to) {
+  to.mutable_stream()->set_from(from.from.value);
+}
+
+void put(const SeedBegin& from, proto::Message& to) {
+  proto::SeedBegin& begin = *to.mutable_seed_begin();
+  put(from.at, *begin.mutable_at());
+  begin.set_items(from.items);
+  for (const update::EnvironmentBody& environment : from.environments) {
+    // The body of an environment frame is the same message: one writer for both.
+    begin.add_environment()->ParseFromString(update::write_environment(environment));
+  }
+}
+
+Result<Message> get(const proto::SeedBegin& from) {
+  if (from.environment_size() > static_cast<int>(kEnvironmentsMax))
+    return fail(ErrorCode::kProtocol, "a seed of more environments than a group can have");
+  SeedBegin begin{get(from.at()), {}, from.items()};
+  for (const proto::EnvironmentBody& environment : from.environment()) {
+    HOTBACKUP_ASSIGN(auto body, update::read_environment(environment.SerializeAsString()));
+    begin.environments.push_back(std::move(body));
+  }
+  return begin;
+}
+
+void put(const SeedPart& from, proto::Message& to) {
+  to.mutable_seed_part()->set_environment(from.environment.value);
+  to.mutable_seed_part()->set_body(from.body);
+}
+
+void put(const SeedEnd& from, proto::Message& to) {
+  to.mutable_seed_end()->set_items(from.items);
+}
+
+void put(const Frames& from, proto::Message& to) {
+  to.mutable_frames()->set_frames(from.frames);
+}
+
+void put(const Acknowledge& from, proto::Message& to) {
+  to.mutable_acknowledge()->set_journaled(from.journaled.value);
+  to.mutable_acknowledge()->set_applied(from.applied.value);
+}
+
+void put(const Heartbeat& from, proto::Message& to) {
+  proto::Heartbeat& heartbeat = *to.mutable_heartbeat();
+  heartbeat.set_time_ns(nanoseconds(from.time));
+  put(from.published, *heartbeat.mutable_published());
+  heartbeat.set_journaled(from.journaled.value);
+  heartbeat.set_applied(from.applied.value);
+}
+
+Heartbeat get(const proto::Heartbeat& from) {
+  return {wall_time(from.time_ns()), get(from.published()), UpdateNumber(from.journaled()),
+          UpdateNumber(from.applied())};
+}
+
+// What a stranger sends is not worth lines on stderr that name no peer; the error is returned.
+const bool kQuiet = [] {
+  google::protobuf::SetLogHandler(nullptr);
+  return true;
+}();
+
+}  // namespace
+
+std::string_view message_name(const Message& message) {
+  constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
+      "hello",     "welcome",  "refusal", "stream",          "seed begin",
+      "seed part", "seed end", "frames",  "acknowledgement", "heartbeat"};
+  return kNames[message.index()];
+}
+
+std::string encode(const Message& message) {
+  proto::Message out;
+  std::visit([&out](const auto& from) { put(from, out); }, message);
+  std::string bytes(kPrefixBytes, '\0');
+  out.AppendToString(&bytes);
+  store_le(bytes.data(), static_cast<std::uint32_t>(bytes.size() - kPrefixBytes));
+  return bytes;
+}
+
+Result<Message> decode(std::string_view bytes) {
+  proto::Message in;
+  if (!kQuiet || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+    return fail(ErrorCode::kProtocol, "bytes that are not a message of hotbackup");
+  switch (in.message_case()) {
+    case proto::Message::kHello:
+      return get(in.hello());
+    case proto::Message::kWelcome:
+      return get(in.welcome());
+    case proto::Message::kRefuse:
+      return get(in.refuse());
+    case proto::Message::kStream:
+      return Stream{UpdateNumber(in.stream().from())};
+    case proto::Message::kSeedBegin:
+      return get(in.seed_begin());
+    case proto::Message::kSeedPart:
+      return SeedPart{EnvironmentNumber(in.seed_part().environment()),
+                      std::move(*in.mutable_seed_part()->mutable_body())};
+    case proto::Message::kSeedEnd:
+      return SeedEnd{in.seed_end().items()};
+    case proto::Message::kFrames:
+      return Frames{std::move(*in.mutable_frames()->mutable_frames())};
+    case proto::Message::kAcknowledge:
+      return Acknowledge{UpdateNumber(in.acknowledge().journaled()),
+                         UpdateNumber(in.acknowledge().applied())};
+    case proto::Message::kHeartbeat:
+      return get(in.heartbeat());
+    case proto::Message::MESSAGE_NOT_SET:
+      break;
+  }
+  return fail(ErrorCode::kProtocol, "a message of a kind that is not known");
+}
+
+Error refused_by(std::string_view peer, const Refuse& refuse) {
+  ErrorCode code = ErrorCode::kRefused;
+  switch (refuse.reason) {
+    case RefuseReason::kVersion:
+      code = ErrorCode::kVersion;
+      break;
+    case RefuseReason::kDiverged:
+      code = ErrorCode::kDiverged;
+      break;
+    case RefuseReason::kHistoryGone:
+      code = ErrorCode::kGap;
+      break;
+    case RefuseReason::kNotReady:
+      code = ErrorCode::kBusy;
+      break;
+    case RefuseReason::kDamaged:
+      code = ErrorCode::kCorrupt;
+      break;
+    default:
+      break;
+  }
+  return Error(code, std::string(peer) + " refuses: " + refuse.text);
+}
+
+char* MessageReader::prepare(std::size_t size) {
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (end_ + size > buffer_.size() && begin_ > 0) {
+    std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_),
+              buffer_.begin() + static_cast<std::ptrdiff_t>(end_), buffer_.begin());
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  if (end_ + size > buffer_.size()) buffer_.resize(end_ + size);
+  return buffer_.data() + end_;
+}
+
+Result<std::optional<Message>> MessageReader::next() {
+  const std::size_t available = end_ - begin_;
+  if (available < kPrefixBytes) return std::nullopt;
+  const std::size_t size = load_le<std::uint32_t>(buffer_.data() + begin_);
+  if (size == 0 || size > message_bytes_max_)
+    return fail(ErrorCode::kProtocol, "bytes that are not a message of hotbackup (a length of " +
+                                          std::to_string(size) + ")");
+  if (available - kPrefixBytes < size) return std::nullopt;
+  auto message = decode({buffer_.data() + begin_ + kPrefixBytes, size});
+  begin_ += kPrefixBytes + size;
+  if (!message) return fail(std::move(message).error());
+  return std::move(*message);
+}
+
+}  // namespace hotbackup::wire
