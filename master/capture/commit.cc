@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/capture/commit.h"
+
+#include <pwd.h>
+#include <sys/stat.h>
+
+#include <exception>
+#include <functional>
+#include <optional>
+
+#include "master/capture/codes.h"
+#include "master/capture/real_lmdb.h"
+
+namespace hotbackup::capture {
+namespace {
+
+Error out_of_memory() {
+  return Error(ErrorCode::kIo, "out of memory", ENOMEM);
+}
+
+std::string owner_name(uid_t uid) {
+  struct passwd entry {};
+  struct passwd* found = nullptr;
+  char buffer[4096];
+  if (::getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr)
+    return found->pw_name;
+  return std::to_string(uid);
+}
+
+}  // namespace
+
+int CommitProtocol::begin(MDB_txn* txn) {
+  const std::uint64_t last = real().txn_id(txn) - 1;
+  if (const std::uint64_t open = entry_.slot.number.load(); open != 0) {
+    if (entry_.slot.txnid <= last) {
+      advance_walk(entry_.slot.txnid);
+    } else if (auto set = group_.journal().set_void(control::Group::slot_location(entry_)); !set) {
+      return code_of(set.error());
+    }
+    group_.clear_slot(entry_, UpdateNumber(open));
+  }
+  if (entry_.baselined.load() != 0 && entry_.last_txnid.load() != last) {
+    entry_.unlogged_at.store(last);
+    entry_.state.store(static_cast<std::uint32_t>(control::EnvironmentState::kUnlogged));
+    entry_.baselined.store(0);
+  }
+  return 0;
+}
+
+// Only forward: the next writer may have resolved this slot and committed already.
+void CommitProtocol::advance_walk(std::uint64_t txnid) {
+  std::uint64_t seen = entry_.last_txnid.load();
+  while (seen < txnid && !entry_.last_txnid.compare_exchange_weak(seen, txnid)) {
+  }
+}
+
+std::string CommitProtocol::describe_environment() const {
+  update::EnvironmentBody body;
+  body.number = EnvironmentNumber(entry_.number);
+  body.name = entry_.name;
+  body.configured = entry_.configured;
+  body.match = entry_.match;
+  body.subdirectory = entry_.subdirectory != 0;
+  MDB_envinfo info{};
+  real().env_info(env_, &info);
+  body.map_bytes = info.me_mapsize;
+  mdb_filehandle_t fd = -1;
+  struct stat status {};
+  if (real().env_get_fd(env_, &fd) == 0 && ::fstat(fd, &status) == 0) {
+    body.mode = status.st_mode & 07777;
+    body.owner = owner_name(status.st_uid);
+  }
+  return update::write_environment(body);
+}
+
+Result<> CommitProtocol::append_baseline(os::SharedLock& lock, const std::string& environment_body,
+                                         TxnId previous) {
+  journal::FrameHeader fields;
+  fields.epoch = group_.epoch();
+  fields.environment = EnvironmentNumber(entry_.number);
+  fields.txnid = previous;
+  fields.commit_time = wall_now();
+  journal::Journal& journal = group_.journal();
+  HOTBACKUP_TRY(
+      journal.append_control(lock, journal::FrameKind::kEnvironment, environment_body, fields));
+  const std::string baseline = update::write_baseline(
+      {NodeId(group_.layout().node), EnvironmentNumber(entry_.number), previous});
+  HOTBACKUP_TRY(journal.append_control(lock, journal::FrameKind::kBaseline, baseline, fields));
+  entry_.last_txnid.store(previous.value);
+  entry_.baselined.store(1);
+  return {};
+}
+
+Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid) {
+  const bool baseline_due = entry_.baselined.load() == 0;
+  const std::string environment_body = baseline_due ? describe_environment() : std::string();
+  HOTBACKUP_TRY(recorder.update().prepare());
+
+  HOTBACKUP_ASSIGN(auto lock, group_.journal().lock());
+  if (group_.role() != control::Role::kMaster)
+    return fail(ErrorCode::kFenced, "this node is not the group's master");
+  if (baseline_due) HOTBACKUP_TRY(append_baseline(lock, environment_body, txnid.previous()));
+  journal::FrameHeader fields;
+  fields.epoch = group_.epoch();
+  fields.environment = EnvironmentNumber(entry_.number);
+  fields.kind = journal::FrameKind::kUpdate;
+  fields.txnid = txnid;
+  fields.commit_time = wall_now();
+  UpdateNumber announced;
+  const auto open_slot = [&](const journal::Appended& expected) {
+    control::Group::open_slot(entry_, expected, txnid);
+    announced = expected.number;
+  };
+  Result<journal::Appended> appended = fail(out_of_memory());
+  try {
+    appended = group_.journal().append(lock, recorder.update(), fields, std::ref(open_slot));
+  } catch (const std::exception&) {
+  }
+  if (!appended && announced.value != 0) group_.clear_slot(entry_, announced);
+  return appended;
+}
+
+// Where this fails the slot stays open: the watermark stays below the update, and whoever writes
+// next tries again.
+void CommitProtocol::void_update(const journal::Appended& appended) {
+  try {
+    if (group_.journal().set_void(appended.location)) group_.clear_slot(entry_, appended.number);
+  } catch (const std::exception&) {
+  }
+}
+
+Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, TxnId txnid,
+                                                         bool durable) {
+  std::optional<journal::Appended> open;
+  try {
+    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid));
+    open = appended;
+    if (!durable) return appended;
+    auto synced = group_.journal().sync_through(appended.number);
+    if (synced) return appended;
+    void_update(appended);
+    return fail(std::move(synced).error());
+  } catch (const std::exception&) {
+    if (open) void_update(*open);
+    return fail(out_of_memory());
+  }
+}
+
+// The program believes that its handle is gone after a commit, whatever the result.
+int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number) {
+  const TxnId txnid(real().txn_id(txn));
+  const bool has_operations = recorder.changed();
+  const auto appended = journal_update(recorder, txnid, durable);
+  recorder.clear();
+  if (!appended) {
+    real().txn_abort(txn);
+    return code_of(appended.error());
+  }
+  if (const int rc = real().txn_commit(txn); rc != 0) {
+    void_update(*appended);
+    return rc;
+  }
+  if (!has_operations) {
+    // LMDB writes nothing when a refused call left no page changed; then there was no commit.
+    MDB_envinfo info{};
+    real().env_info(env_, &info);
+    if (info.me_last_txnid < txnid.value) {
+      void_update(*appended);
+      return 0;
+    }
+  }
+  advance_walk(txnid.value);
+  group_.clear_slot(entry_, appended->number);
+  number = appended->number;
+  return 0;
+}
+
+}  // namespace hotbackup::capture

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commit protocol of one environment: CAPTURE sections 2 and 3, in that order. Journal first,
+// then LMDB; the commit slot and LMDB's txnid tell after any crash what became of an update.
+#pragma once
+
+#include <lmdb.h>
+
+#include "common/control/group.h"
+#include "master/capture/recorder.h"
+
+namespace hotbackup::capture {
+
+class CommitProtocol {
+ public:
+  /// All are borrowed and outlive this.
+  CommitProtocol(control::Group& group, control::EnvironmentEntry& entry, MDB_env* env)
+      : group_(group), entry_(entry), env_(env) {}
+
+  /// After LMDB's begin, under its writer lock: resolves an update whose fate is open and checks
+  /// that the environment stands where captured commits have left it. 0, or the code with which
+  /// the transaction's first change is to be refused. May sync the journal.
+  int begin(MDB_txn* txn);
+
+  /// Journals what is recorded and lets LMDB commit. Ends the transaction whatever the result; the
+  /// recorder is clear when LMDB's writer lock goes. `durable`: the journal is synced first.
+  /// On success `number` is the update's.
+  int commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number);
+
+ private:
+  Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable);
+  Result<journal::Appended> append(Recorder& recorder, TxnId txnid);
+  Result<> append_baseline(os::SharedLock& lock, const std::string& environment_body,
+                           TxnId previous);
+  std::string describe_environment() const;
+  void void_update(const journal::Appended& appended);
+  void advance_walk(std::uint64_t txnid);
+
+  control::Group& group_;
+  control::EnvironmentEntry& entry_;
+  MDB_env* const env_;
+};
+
+}  // namespace hotbackup::capture

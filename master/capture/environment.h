@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// One captured environment of this process: every hooked call of it, with what LMDB is asked
+// before and after.
+#pragma once
+
+#include <lmdb.h>
+
+#include <atomic>
+#include <optional>
+#include <string>
+
+#include "master/capture/commit.h"
+#include "master/capture/databases.h"
+#include "master/capture/membership.h"
+#include "master/capture/process_state.h"
+#include "master/capture/recorder.h"
+
+namespace hotbackup::capture {
+
+/// Made by open_environment, ended by mdb_env_close. Threads may share it as LMDB allows: one
+/// writes, others read. Borrows the group, which lives as long as the process.
+class Environment {
+ public:
+  Environment(MDB_env* env, const Membership& member, unsigned asked_flags);
+
+  control::Group* group() const { return group_; }
+  /// True in a child of the process that opened it: LMDB allows nothing there but to leave it be.
+  bool is_inherited() const { return generation_ != fork_generation(); }
+  /// Whether calls with this transaction change things; the rest is for LMDB to answer.
+  bool writes(MDB_txn* txn) const { return recorder_.top() == txn && !is_inherited(); }
+  bool owns(MDB_txn* txn) const { return recorder_.contains(txn) && !is_inherited(); }
+
+  int begin(MDB_txn* parent, unsigned flags, MDB_txn** txn);
+  int commit(MDB_txn* txn);
+  void abort(MDB_txn* txn);
+  int sync(int force);
+  int set_flags(unsigned flags, int onoff);
+  int get_flags(unsigned* flags) const;
+
+  int open_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi);
+  void close_database(MDB_dbi dbi) { databases_.closed(dbi); }
+  void set_custom_order(MDB_dbi dbi) { databases_.set_custom_order(dbi); }
+
+  // The transaction is one that writes().
+  int drop(MDB_txn* txn, MDB_dbi dbi, int del);
+  int put(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data, unsigned flags);
+  int del(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data);
+  int cursor_put(MDB_cursor* cursor, MDB_val* key, MDB_val* data, unsigned flags);
+  int cursor_del(MDB_cursor* cursor, unsigned flags);
+
+  /// After an exception: nothing of the open transaction may be committed any more.
+  void poison(int code) { recorder_.poison(code); }
+
+ private:
+  int gate();
+  int gate(MDB_dbi dbi, const DatabaseTable::Entry& entry);
+  bool is_switched_off() const;
+  int create_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi);
+  int open_main(MDB_txn* txn, unsigned flags, MDB_dbi* dbi);
+  int put_current(MDB_cursor* cursor, const update::Database& database, MDB_val* key, MDB_val* data,
+                  unsigned flags);
+  int put_multiple(MDB_cursor* cursor, const update::Database& database, MDB_val* key,
+                   MDB_val* data, unsigned flags);
+
+  MDB_env* const env_;
+  control::Group* const group_;
+  const std::string path_;
+  const bool subdirectory_;
+  const unsigned generation_;
+  std::atomic<unsigned> asked_flags_;
+  DatabaseTable databases_;
+
+  // Belong to who holds LMDB's writer lock.
+  std::optional<CommitProtocol> protocol_;  // once the file has joined the group
+  Recorder recorder_;
+};
+
+/// mdb_env_open for any path: captured where a group's link is found.
+int open_environment(MDB_env* env, const char* path, unsigned flags, mdb_mode_t mode);
+
+/// What this thread's last commit in an environment became.
+void remember_update(const MDB_env* env, UpdateNumber number);
+UpdateNumber last_update(const MDB_env* env);
+
+}  // namespace hotbackup::capture

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls that change items or databases: asks the gate, lets LMDB do it, records what really
+// happened, whatever the return code. What each refusal of LMDB 0.9.24 leaves behind was tried:
+// docs/capture.md.
+#include <array>
+#include <cstring>
+
+#include "master/capture/environment.h"
+#include "master/capture/real_lmdb.h"
+
+namespace hotbackup::capture {
+namespace {
+
+using update::OperationKind;
+
+constexpr unsigned kDatabaseFlags =
+    MDB_REVERSEKEY | MDB_DUPSORT | MDB_INTEGERKEY | MDB_DUPFIXED | MDB_INTEGERDUP | MDB_REVERSEDUP;
+
+std::string_view view_of(const MDB_val& value) {
+  return {static_cast<const char*>(value.mv_data), value.mv_size};
+}
+
+/// Bytes as they are before a call. A program may pass a pointer into a page that the call moves;
+/// what can lie in such a page is copied, longer values have pages of their own.
+class Before {
+ public:
+  explicit Before(const MDB_val* value) {
+    if (value == nullptr || value->mv_data == nullptr) return;
+    view_ = view_of(*value);
+    if (view_.size() > bytes_.size()) return;
+    std::memcpy(bytes_.data(), view_.data(), view_.size());
+    view_ = {bytes_.data(), view_.size()};
+  }
+  Before(const Before&) = delete;
+  Before& operator=(const Before&) = delete;
+  std::string_view view() const { return view_; }
+
+ private:
+  std::array<char, 2048> bytes_;
+  std::string_view view_;
+};
+
+update::Database describe(MDB_txn* txn, MDB_dbi dbi, const DatabaseTable::Entry& entry) {
+  update::Database database;
+  unsigned flags = 0;
+  (void)real().dbi_flags(txn, dbi, &flags);
+  database.flags = flags & kDatabaseFlags;
+  database.main = dbi == DatabaseTable::kMain;
+  if (entry.name != nullptr) database.name = *entry.name;
+  return database;
+}
+
+/// Codes that LMDB returns before it has touched a page, from every call here.
+bool leaves_no_trace(int rc) {
+  return rc == EACCES || rc == MDB_BAD_TXN || rc == MDB_BAD_DBI || rc == MDB_DBS_FULL;
+}
+
+bool put_leaves_no_trace(int rc, unsigned flags) {
+  if (rc == MDB_KEYEXIST) return (flags & (MDB_NOOVERWRITE | MDB_APPEND)) != 0;
+  return leaves_no_trace(rc) || rc == EINVAL;
+}
+
+}  // namespace
+
+int Environment::gate() {
+  if (const int refusal = recorder_.refusal(); refusal != 0) return refusal;
+  if (group_->role() != control::Role::kMaster) return EACCES;
+  recorder_.before_write();
+  return recorder_.refusal();
+}
+
+int Environment::gate(MDB_dbi dbi, const DatabaseTable::Entry& entry) {
+  // The copy could not be kept in an order that only this program knows.
+  if (entry.custom_order) return EACCES;
+  const bool named = dbi != DatabaseTable::kMain;
+  if (named && entry.name == nullptr) return EINVAL;
+  if (const int refusal = gate(); refusal != 0) return refusal;
+  if (!named) return 0;
+  if (!recorder_.may_write_named(dbi)) return EACCES;
+  recorder_.wrote_named();
+  return 0;
+}
+
+int Environment::put(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data, unsigned flags) {
+  if (key == nullptr || data == nullptr) return real().put(txn, dbi, key, data, flags);
+  const DatabaseTable::Entry entry = databases_.find(dbi);
+  if (const int refusal = gate(dbi, entry); refusal != 0) return refusal;
+  const Before key_before(key);
+  const Before value_before((flags & MDB_RESERVE) != 0 ? nullptr : data);
+  const int rc = real().put(txn, dbi, key, data, flags);
+  if (rc != 0) {
+    if (!put_leaves_no_trace(rc, flags)) recorder_.touch();
+    return rc;
+  }
+  const update::Database database = describe(txn, dbi, entry);
+  if ((flags & MDB_RESERVE) != 0)
+    recorder_.reserve(database, key_before.view(), *data);
+  else
+    recorder_.put(database, key_before.view(), value_before.view());
+  return 0;
+}
+
+int Environment::del(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data) {
+  if (key == nullptr) return real().del(txn, dbi, key, data);
+  const DatabaseTable::Entry entry = databases_.find(dbi);
+  if (const int refusal = gate(dbi, entry); refusal != 0) return refusal;
+  const update::Database database = describe(txn, dbi, entry);
+  const bool one_pair = data != nullptr && (database.flags & MDB_DUPSORT) != 0;
+  const Before key_before(key);
+  const Before value_before(one_pair ? data : nullptr);
+  const int rc = real().del(txn, dbi, key, data);
+  if (rc == 0)
+    recorder_.add({one_pair ? OperationKind::kDeletePair : OperationKind::kDeleteKey, database,
+                   key_before.view(), value_before.view(), 0});
+  else if (rc != MDB_NOTFOUND && rc != EINVAL && !leaves_no_trace(rc))
+    recorder_.touch();
+  return rc;
+}
+
+int Environment::drop(MDB_txn* txn, MDB_dbi dbi, int del) {
+  const DatabaseTable::Entry entry = databases_.find(dbi);
+  const bool main = dbi == DatabaseTable::kMain;
+  if (main && !recorder_.may_drop_main()) return EACCES;
+  if (const int refusal = gate(dbi, entry); refusal != 0) return refusal;
+  const update::Database database = describe(txn, dbi, entry);
+  const int rc = real().drop(txn, dbi, del);
+  if (rc != 0) {
+    if (!leaves_no_trace(rc) && rc != EINVAL) recorder_.touch();
+    return rc;
+  }
+  const bool deleted = del != 0 && !main;
+  recorder_.add({deleted ? OperationKind::kDrop : OperationKind::kClear, database, {}, {}, 0});
+  if (main) recorder_.dropped_main();
+  if (deleted) databases_.closed(dbi);
+  return 0;
+}
+
+// Opening what exists changes nothing and passes on every role, MDB_CREATE or not.
+int Environment::open_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi) {
+  int rc = 0;
+  if (!writes(txn)) {
+    rc = real().dbi_open(txn, name, flags, dbi);
+  } else if (name == nullptr) {
+    rc = open_main(txn, flags, dbi);
+  } else {
+    rc = real().dbi_open(txn, name, flags & ~MDB_CREATE, dbi);
+    if (rc == MDB_NOTFOUND && (flags & MDB_CREATE) != 0)
+      rc = create_database(txn, name, flags, dbi);
+  }
+  if (rc == 0) databases_.opened(*dbi, name);
+  return rc;
+}
+
+int Environment::create_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi) {
+  if (const int refusal = gate(); refusal != 0) return refusal;
+  const int rc = real().dbi_open(txn, name, flags, dbi);
+  if (rc != 0) {
+    if (!leaves_no_trace(rc) && rc != MDB_INCOMPATIBLE && rc != EINVAL) recorder_.touch();
+    return rc;
+  }
+  recorder_.created(*dbi);
+  recorder_.wrote_named();
+  recorder_.add({OperationKind::kCreate, {false, name, flags & kDatabaseFlags}, {}, {}, 0});
+  return 0;
+}
+
+int Environment::open_main(MDB_txn* txn, unsigned flags, MDB_dbi* dbi) {
+  unsigned present = 0;
+  (void)real().dbi_flags(txn, DatabaseTable::kMain, &present);
+  if ((flags & kDatabaseFlags & ~present) == 0) return real().dbi_open(txn, nullptr, flags, dbi);
+  if (const int refusal = gate(); refusal != 0) return refusal;
+  const int rc = real().dbi_open(txn, nullptr, flags, dbi);
+  if (rc != 0) return rc;
+  recorder_.add({OperationKind::kCreate, describe(txn, *dbi, {}), {}, {}, 0});
+  return 0;
+}
+
+int Environment::cursor_put(MDB_cursor* cursor, MDB_val* key, MDB_val* data, unsigned flags) {
+  if (key == nullptr || data == nullptr) return real().cursor_put(cursor, key, data, flags);
+  MDB_txn* const txn = real().cursor_txn(cursor);
+  const MDB_dbi dbi = real().cursor_dbi(cursor);
+  const DatabaseTable::Entry entry = databases_.find(dbi);
+  if (const int refusal = gate(dbi, entry); refusal != 0) return refusal;
+  const update::Database database = describe(txn, dbi, entry);
+  if ((flags & MDB_CURRENT) != 0) return put_current(cursor, database, key, data, flags);
+  if ((flags & MDB_MULTIPLE) != 0) return put_multiple(cursor, database, key, data, flags);
+
+  const Before key_before(key);
+  const Before value_before((flags & MDB_RESERVE) != 0 ? nullptr : data);
+  const int rc = real().cursor_put(cursor, key, data, flags);
+  if (rc != 0) {
+    if (!put_leaves_no_trace(rc, flags)) recorder_.touch();
+    return rc;
+  }
+  if ((flags & MDB_RESERVE) != 0)
+    recorder_.reserve(database, key_before.view(), *data);
+  else
+    recorder_.put(database, key_before.view(), value_before.view());
+  return 0;
+}
+
+// LMDB counts in data[1] what it has stored, also when it ends in an error, and moves data[0] on.
+int Environment::put_multiple(MDB_cursor* cursor, const update::Database& database, MDB_val* key,
+                              MDB_val* data, unsigned flags) {
+  const Before key_before(key);
+  const std::size_t size = data->mv_size;
+  const char* const first = static_cast<const char*>(data->mv_data);
+  const int rc = real().cursor_put(cursor, key, data, flags);
+  if ((database.flags & MDB_DUPFIXED) == 0 || (rc != 0 && leaves_no_trace(rc))) return rc;
+  for (std::size_t i = 0; i < data[1].mv_size; ++i)
+    recorder_.put(database, key_before.view(), {first + i * size, size});
+  if (rc != 0 && !put_leaves_no_trace(rc, flags)) recorder_.touch();
+  return rc;
+}
+
+// Overwrites what the cursor is at, in place: LMDB looks at the key only when the item has to move,
+// and at the order of duplicates not at all. So the item is read before and after.
+int Environment::put_current(MDB_cursor* cursor, const update::Database& database, MDB_val* key,
+                             MDB_val* data, unsigned flags) {
+  const bool duplicates = (database.flags & MDB_DUPSORT) != 0;
+  MDB_val old_key{}, old_value{};
+  const int before = real().cursor_get(cursor, &old_key, &old_value, MDB_GET_CURRENT);
+  if (before == MDB_NOTFOUND) return before;  // LMDB would write behind the page's last item
+  const Before key_before(before == 0 ? &old_key : nullptr);
+  const Before value_before(before == 0 && duplicates ? &old_value : nullptr);
+  const Before added((flags & MDB_APPENDDUP) != 0 ? data : nullptr);
+  const int rc = real().cursor_put(cursor, key, data, flags);
+  if (rc != 0) {
+    if (!leaves_no_trace(rc)) recorder_.touch();
+    return rc;
+  }
+  if (duplicates && (flags & MDB_APPENDDUP) != 0) {  // then CURRENT only says which key
+    recorder_.put(database, key_before.view(), added.view());
+    return 0;
+  }
+  MDB_val new_key{}, new_value{};
+  if (before != 0 || real().cursor_get(cursor, &new_key, &new_value, MDB_GET_CURRENT) != 0) {
+    recorder_.poison(EIO);
+    return EIO;
+  }
+  if (duplicates)
+    recorder_.add(
+        {OperationKind::kDeletePair, database, key_before.view(), value_before.view(), 0});
+  else if (view_of(new_key) != key_before.view())
+    recorder_.add({OperationKind::kDeleteKey, database, key_before.view(), {}, 0});
+  if ((flags & MDB_RESERVE) != 0)
+    recorder_.reserve(database, view_of(new_key), *data);
+  else
+    recorder_.put(database, view_of(new_key), view_of(new_value));
+  return 0;
+}
+
+int Environment::cursor_del(MDB_cursor* cursor, unsigned flags) {
+  MDB_txn* const txn = real().cursor_txn(cursor);
+  const MDB_dbi dbi = real().cursor_dbi(cursor);
+  const DatabaseTable::Entry entry = databases_.find(dbi);
+  if (const int refusal = gate(dbi, entry); refusal != 0) return refusal;
+  const update::Database database = describe(txn, dbi, entry);
+  const bool one_pair = (database.flags & MDB_DUPSORT) != 0 && (flags & MDB_NODUPDATA) == 0;
+  MDB_val key{}, value{};
+  const int before = real().cursor_get(cursor, &key, one_pair ? &value : nullptr, MDB_GET_CURRENT);
+  const Before key_before(before == 0 ? &key : nullptr);
+  const Before value_before(before == 0 && one_pair ? &value : nullptr);
+  const int rc = real().cursor_del(cursor, flags);
+  if (rc != 0) {
+    // A cursor that is at nothing is refused at once; one whose duplicate is not found is not.
+    const bool at_key =
+        before == 0 || real().cursor_get(cursor, &key, nullptr, MDB_GET_CURRENT) == 0;
+    if (at_key && !leaves_no_trace(rc)) recorder_.touch();
+    return rc;
+  }
+  if (before != 0) {
+    recorder_.poison(EIO);
+    return EIO;
+  }
+  recorder_.add({one_pair ? OperationKind::kDeletePair : OperationKind::kDeleteKey, database,
+                 key_before.view(), value_before.view(), 0});
+  return 0;
+}
+
+}  // namespace hotbackup::capture
