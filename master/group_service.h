@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// One group of which this node is master: its sessions, its waker, its housekeeping.
+#pragma once
+
+#include <list>
+#include <memory>
+
+#include "common/service/server.h"
+#include "master/peer_caller.h"
+#include "master/waker.h"
+
+namespace hotbackup::master {
+
+/// Lives on the server's executor. Owns the group's handle and holds the server's lock on it.
+class GroupService {
+ public:
+  /// kNotFound while the group has not been made here, kFenced when this node is not its master,
+  /// kBusy when another process serves it. May block (a control file that is rebuilt).
+  static Result<std::unique_ptr<GroupService>> open(asio::any_io_executor executor,
+                                                    const service::Node& node,
+                                                    const config::Group& configuration);
+  ~GroupService();
+
+  /// Until the group is no longer what it was (another role, made anew), or kCancelled.
+  asio::awaitable<Result<>> run();
+
+ private:
+  GroupService(asio::any_io_executor executor, const service::Node& node,
+               const config::Group& configuration, std::unique_ptr<control::Group> group);
+  void on_published_moved();
+  asio::awaitable<void> keep_house();
+  asio::awaitable<void> sync_what_nobody_syncs();
+  bool still_serving() const;
+
+  const service::Node& node_;
+  const config::Group& configuration_;
+  const std::unique_ptr<control::Group> group_;
+  const std::uint64_t control_inode_;
+  net::Worker disk_;
+  net::Worker housekeeper_;
+  const GroupContext context_;
+  std::list<PeerCaller> callers_;
+  net::Signal unsynced_;
+  net::Signal pause_;
+};
+
+}  // namespace hotbackup::master

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The master's side of a seed: read snapshots of all environments at one update number.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/control/group.h"
+#include "common/lmdb/resident_limit.h"
+#include "common/update/codec.h"
+
+namespace hotbackup::master {
+
+/// Lives on one thread at a time (it may move between calls); blocks on the disk. While it lives
+/// its snapshots keep LMDB from using freed pages again, so it should not wait for ever on a peer.
+/// Only one at a time in a process for one group: the second gets kBusy.
+class SeedSource {
+ public:
+  /// Takes the cut: under the group's journal lock, with no commit slot open. kBusy when a slot
+  /// stays open for `wait` (the text names environment and pid) or another seed is running here.
+  /// Environments are those that have joined and have a data file.
+  static Result<std::unique_ptr<SeedSource>> cut(
+      control::Group& group, std::chrono::milliseconds wait = std::chrono::seconds(10));
+  ~SeedSource();
+
+  /// Where the stream goes on after the seed. Published: the journal is synced through it.
+  const Position& position() const { return position_; }
+  const std::vector<update::EnvironmentBody>& environments() const { return environments_; }
+  /// Items of all databases, for progress and for SeedEnd.
+  std::uint64_t items() const { return items_; }
+
+  struct Part {
+    EnvironmentNumber environment;
+    std::string body;  // about update::kBodyBytesTarget
+  };
+  /// The next part; false at the end.
+  Result<bool> next(Part& part);
+
+ private:
+  struct Walk;
+  SeedSource();
+  Result<> open_all(control::Group& group);
+  Result<bool> begin_all(control::Group& group, std::chrono::steady_clock::time_point deadline);
+  Result<> count_items();
+
+  Position position_;
+  std::vector<update::EnvironmentBody> environments_;
+  std::uint64_t items_ = 0;
+  std::vector<std::unique_ptr<Walk>> walks_;
+  std::size_t current_ = 0;
+  std::uint32_t joined_ = 0;  // entries of the group's table looked at
+  lmdb::ResidentLimit resident_limit_;
+};
+
+}  // namespace hotbackup::master

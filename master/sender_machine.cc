@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/sender_machine.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+
+namespace hotbackup::master {
+
+SenderMachine::SenderMachine(Options options, Time now)
+    : options_(std::move(options)), begun_(now), heard_(now), said_(now) {
+  published_ = options_.hello.published;
+  put(options_.hello);
+}
+
+void SenderMachine::put(wire::Message message, std::size_t bytes) {
+  output_bytes_ += bytes;
+  output_.push_back({std::move(message), bytes});
+}
+
+std::optional<wire::Message> SenderMachine::next_output(Time now) {
+  if (output_.empty()) return std::nullopt;
+  wire::Message message = std::move(output_.front().message);
+  writing_bytes_ += output_.front().bytes;
+  output_.pop_front();
+  writing_since_ = now;
+  return message;
+}
+
+void SenderMachine::written(Time now) {
+  output_bytes_ -= writing_bytes_;
+  writing_bytes_ = 0;
+  writing_since_.reset();
+  said_ = now;
+}
+
+Error SenderMachine::refuse(wire::RefuseReason reason, ErrorCode code, std::string text) {
+  put(wire::Refuse{reason, text});
+  phase_ = Phase::kOver;
+  return Error(code, std::move(text));
+}
+
+Result<> SenderMachine::unexpected(const wire::Message& message) const {
+  return fail(ErrorCode::kProtocol, options_.peer_name + " sent a " +
+                                        std::string(message_name(message)) + " where none belongs");
+}
+
+Result<> SenderMachine::receive(wire::Message message, Time now) {
+  heard_ = now;
+  if (auto* refuse = std::get_if<wire::Refuse>(&message)) {
+    phase_ = Phase::kOver;
+    return fail(wire::refused_by(options_.peer_name, *refuse));
+  }
+  if (auto* welcome = std::get_if<wire::Welcome>(&message)) return on_welcome(std::move(*welcome));
+  if (phase_ == Phase::kGreeting) return unexpected(message);
+  if (const auto* numbers = std::get_if<wire::Acknowledge>(&message))
+    return on_numbers(numbers->journaled, numbers->applied);
+  if (const auto* numbers = std::get_if<wire::Heartbeat>(&message))
+    return on_numbers(numbers->journaled, numbers->applied);
+  return unexpected(message);
+}
+
+Result<> SenderMachine::on_welcome(wire::Welcome welcome) {
+  if (phase_ != Phase::kGreeting) return unexpected(welcome);
+  if (welcome.protocol != wire::kProtocolVersion)
+    return fail(refuse(wire::RefuseReason::kVersion, ErrorCode::kVersion,
+                       options_.peer_name + " speaks protocol " + std::to_string(welcome.protocol) +
+                           ", this node speaks " + std::to_string(wire::kProtocolVersion)));
+  if (welcome.node_name != options_.peer_name)
+    return fail(refuse(wire::RefuseReason::kPeerUnknown, ErrorCode::kRefused,
+                       "the node that answers is called '" + welcome.node_name + "', not '" +
+                           options_.peer_name + "'"));
+  if (welcome.applied > welcome.journaled.number)
+    return fail(ErrorCode::kProtocol, options_.peer_name + " has applied more than it has");
+  peer_position_ = welcome.journaled;
+  journaled_ = sent_ = welcome.journaled.number;
+  applied_ = welcome.applied;
+  welcome_ = std::move(welcome);
+  phase_ = Phase::kComparing;
+  return {};
+}
+
+Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& here) {
+  HOTBACKUP_CHECK(phase_ == Phase::kComparing);
+  const UpdateNumber number = peer_position_.number;
+  const std::string at = std::to_string(number.value);
+  if (number.value == 0) {
+    phase_ = Phase::kSeedWanted;
+    return {};
+  }
+  if (number > published || (!here && here.error().code() == ErrorCode::kNotFound))
+    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
+                       options_.peer_name + " has update " + at + ", this master only " +
+                           std::to_string(published.value) + ": it is ahead of its master"));
+  if (!here && here.error().code() == ErrorCode::kGap)
+    return fail(refuse(wire::RefuseReason::kHistoryGone, ErrorCode::kGap,
+                       "the journal no longer holds update " + std::to_string(number.next().value) +
+                           ", which " + options_.peer_name + " needs next: it needs a seed"));
+  if (!here)
+    return fail(refuse(wire::RefuseReason::kDamaged, here.error().code(), here.error().text()));
+  if (here->chain != peer_position_.chain)
+    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
+                       options_.peer_name + " has another history at update " + at));
+  put(wire::Stream{number.next()});
+  phase_ = Phase::kStreaming;
+  return {};
+}
+
+void SenderMachine::begin_seed(wire::SeedBegin begin) {
+  HOTBACKUP_CHECK(phase_ == Phase::kSeedWanted);
+  sent_ = begin.at.number;
+  put(std::move(begin));
+  phase_ = Phase::kSeeding;
+}
+
+void SenderMachine::seed_part(wire::SeedPart part) {
+  HOTBACKUP_CHECK(phase_ == Phase::kSeeding);
+  const std::size_t bytes = part.body.size();
+  put(std::move(part), bytes);
+}
+
+void SenderMachine::end_seed(std::uint64_t items) {
+  HOTBACKUP_CHECK(phase_ == Phase::kSeeding);
+  put(wire::SeedEnd{items});
+  phase_ = Phase::kSeedSent;
+}
+
+bool SenderMachine::wants_frames() const {
+  return phase_ == Phase::kStreaming && output_bytes_ < kOutputBytesMax &&
+         (unacknowledged_bytes_ < options_.window_bytes || in_update_);
+}
+
+void SenderMachine::add_frames(std::string frames, UpdateNumber through, bool at_boundary) {
+  HOTBACKUP_CHECK(phase_ == Phase::kStreaming && through >= sent_);
+  const std::size_t bytes = frames.size();
+  open_bytes_ += bytes;
+  in_update_ = !at_boundary;
+  if (through > sent_) {
+    // The beginning of a next update is counted with the whole ones before it.
+    unacknowledged_.push_back({through, open_bytes_});
+    unacknowledged_bytes_ += open_bytes_;
+    open_bytes_ = 0;
+    sent_ = through;
+  }
+  put(wire::Frames{std::move(frames)}, bytes);
+}
+
+Result<> SenderMachine::on_numbers(UpdateNumber journaled, UpdateNumber applied) {
+  const bool forward = journaled >= journaled_ && applied >= applied_;
+  if (!forward || journaled > sent_ || applied > journaled)
+    return fail(ErrorCode::kProtocol, options_.peer_name + " acknowledges update " +
+                                          std::to_string(journaled.value) + ", applied " +
+                                          std::to_string(applied.value) + ": that cannot be");
+  journaled_ = journaled;
+  applied_ = applied;
+  if (phase_ == Phase::kSeedSent && journaled == sent_) phase_ = Phase::kStreaming;
+  while (!unacknowledged_.empty() && unacknowledged_.front().through <= journaled) {
+    unacknowledged_bytes_ -= unacknowledged_.front().bytes;
+    unacknowledged_.pop_front();
+  }
+  return {};
+}
+
+std::chrono::milliseconds SenderMachine::silence_limit() const {
+  return 3 * std::max(options_.check_period, welcome_.check_period);
+}
+
+Result<> SenderMachine::tick(Time now) {
+  const std::string& peer = options_.peer_name;
+  if (phase_ == Phase::kGreeting) {
+    if (now - begun_ < options_.greeting_limit) return {};
+    return fail(ErrorCode::kTimeout, peer + " does not answer the greeting");
+  }
+  if (now - heard_ >= silence_limit())
+    return fail(ErrorCode::kTimeout, peer + " is silent for " + human_duration(now - heard_));
+  if (writing_since_ && now - *writing_since_ >= options_.stall_limit)
+    return fail(ErrorCode::kTimeout,
+                peer + " has not read for " + human_duration(now - *writing_since_));
+  if (output_.empty() && !writing_since_ && now - said_ >= options_.check_period)
+    put(wire::Heartbeat{{}, published_, {}, {}});
+  return {};
+}
+
+}  // namespace hotbackup::master

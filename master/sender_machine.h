@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The master's side of a link as a state machine: messages and time in, messages and states out. No
+// I/O, no clock, no thread, so that tests and the simulator drive the real code. docs/protocol.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "common/wire/message.h"
+
+namespace hotbackup::master {
+
+/// One link to one slave, from hello to the end. Whoever owns it carries messages between it and
+/// the peer, and does what its phase asks for. After any error the link is over: what output is
+/// left (a refusal) is sent if possible, then the link is closed.
+class SenderMachine {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  struct Options {
+    wire::Hello hello;
+    std::string peer_name;
+    std::chrono::milliseconds check_period{2000};
+    std::chrono::milliseconds greeting_limit{5000};
+    std::chrono::milliseconds stall_limit{30'000};  // a peer that does not read this long is closed
+    std::uint64_t window_bytes = 16 << 20;          // sent and not acknowledged, in whole updates
+  };
+
+  enum class Phase {
+    kGreeting,    // waits for the slave's welcome
+    kComparing,   // the owner looks up peer_position().number in the journal and calls compare()
+    kSeedWanted,  // the owner begins a seed when it can: begin_seed()
+    kSeeding,     // the owner sends parts: seed_part() … end_seed()
+    kSeedSent,    // waits until the slave has the seed durably
+    kStreaming,   // the owner adds frames while wants_frames()
+    kOver,
+  };
+
+  SenderMachine(Options options, Time now);
+
+  Phase phase() const { return phase_; }
+
+  Result<> receive(wire::Message message, Time now);
+
+  /// The slave's position as it said in its welcome.
+  const Position& peer_position() const { return peer_position_; }
+  /// `here` is this journal's position at the peer's number: kGap when the journal begins later,
+  /// kNotFound when it ends before. The verdict is the next phase, or an error with a refusal.
+  Result<> compare(UpdateNumber published, const Result<Position>& here);
+
+  void begin_seed(wire::SeedBegin begin);
+  void seed_part(wire::SeedPart part);
+  void end_seed(std::uint64_t items);
+  /// There is room for another piece of a seed.
+  bool wants_seed() const { return phase_ == Phase::kSeeding && output_bytes_ < kOutputBytesMax; }
+
+  /// There is room for frames: little waits to be written, and the window is open or the last
+  /// update is not whole yet (only its last part can be acknowledged).
+  bool wants_frames() const;
+  /// Whole frames that follow on from those before; `through` is the last whole update in them.
+  void add_frames(std::string frames, UpdateNumber through, bool at_boundary);
+
+  /// To be told to the slave with the next heartbeat.
+  void set_published(const Position& published) { published_ = published; }
+
+  /// Ends the link with a reason that the peer is told.
+  Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text);
+
+  /// The next message for the peer; after it is on its way, written(). The time in a heartbeat is
+  /// left to the owner.
+  std::optional<wire::Message> next_output(Time now);
+  void written(Time now);
+  /// A message was taken and is not written yet.
+  bool writing() const { return writing_since_.has_value(); }
+
+  /// To be called at least twice a check period. kTimeout when the peer is silent or does not read.
+  Result<> tick(Time now);
+
+  /// sent ≥ journaled ≥ applied, as far as this link knows.
+  UpdateNumber sent() const { return sent_; }
+  UpdateNumber journaled() const { return journaled_; }
+  UpdateNumber applied() const { return applied_; }
+  const wire::Welcome& peer() const { return welcome_; }
+
+ private:
+  static constexpr std::uint64_t kOutputBytesMax = 2 << 20;
+
+  Result<> on_welcome(wire::Welcome welcome);
+  Result<> on_numbers(UpdateNumber journaled, UpdateNumber applied);
+  Result<> unexpected(const wire::Message& message) const;
+  void put(wire::Message message, std::size_t bytes = 64);
+  std::chrono::milliseconds silence_limit() const;
+
+  const Options options_;
+  Phase phase_ = Phase::kGreeting;
+  wire::Welcome welcome_;
+  Position peer_position_;
+  Position published_;
+  UpdateNumber sent_;
+  UpdateNumber journaled_;
+  UpdateNumber applied_;
+
+  struct Sent {
+    UpdateNumber through;
+    std::uint64_t bytes;
+  };
+  std::deque<Sent> unacknowledged_;
+  std::uint64_t unacknowledged_bytes_ = 0;
+  std::uint64_t open_bytes_ = 0;  // added since, of an update whose last part was not added yet
+  bool in_update_ = false;
+
+  struct Output {
+    wire::Message message;
+    std::size_t bytes;
+  };
+  std::deque<Output> output_;
+  std::uint64_t output_bytes_ = 0;
+  std::size_t writing_bytes_ = 0;
+  std::optional<Time> writing_since_;
+
+  const Time begun_;
+  Time heard_;
+  Time said_;
+};
+
+}  // namespace hotbackup::master

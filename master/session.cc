@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/session.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/this_coro.hpp>
+
+#include "common/net/deadline.h"
+#include "common/service/server.h"
+#include "master/capture_watch.h"
+#include "master/frame_chunk.h"
+#include "master/seed_source.h"
+
+namespace hotbackup::master {
+namespace {
+
+constexpr std::size_t kChunkBytes = 512 * 1024;
+constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
+constexpr char kDamaged[] = "HB-journal-damaged";
+
+SenderMachine::Time now() {
+  return std::chrono::steady_clock::now();
+}
+std::int64_t wall_ns() {
+  return wall_now().time_since_epoch().count();
+}
+
+Result<std::unique_ptr<journal::Reader>> open_reader(control::Group& group, UpdateNumber from) {
+  auto reader = std::make_unique<journal::Reader>(group.journal_directory(), group.id());
+  HOTBACKUP_TRY(reader->seek(from));
+  return reader;
+}
+
+Result<std::vector<UncapturedWriter>> look_for_writers(control::Group& group) {
+  HOTBACKUP_TRY(join_existing(group));
+  return uncaptured_writers(group);
+}
+
+}  // namespace
+
+SenderMachine::Options Session::machine_options() const {
+  const control::Group& group = context_.group;
+  SenderMachine::Options options;
+  options.peer_name = entry_.name;
+  options.check_period = context_.configuration.check_period;
+  wire::Hello& hello = options.hello;
+  hello.program = service::program_version();
+  hello.node_name = context_.node_name;
+  hello.node = context_.node;
+  hello.group = context_.configuration.name;
+  hello.group_id = group.id();
+  hello.published = {group.epoch(), group.published(), {}};
+  hello.time = wall_now();
+  hello.check_period = options.check_period;
+  return options;
+}
+
+Session::Session(const GroupContext& context, control::PeerEntry& entry, net::TcpStream stream)
+    : context_(context),
+      entry_(entry),
+      link_(std::move(stream)),
+      machine_(machine_options(), now()),
+      seed_worker_("seed"),
+      output_(context.executor),
+      feed_(context.executor),
+      pause_(context.executor) {}
+
+bool Session::worked() const {
+  return streaming_since_ && now() - *streaming_since_ >= context_.configuration.check_period;
+}
+
+void Session::end(Error error) {
+  if (!error_) error_ = std::move(error);
+}
+
+asio::awaitable<Result<>> Session::run() {
+  net::TaskGroup tasks(context_.executor, net::TaskGroup::End::kAllTogether);
+  tasks.spawn(receive_loop());
+  tasks.spawn(send_loop());
+  tasks.spawn(feed_loop());
+  tasks.spawn(tick_loop());
+  co_await asio::this_coro::throw_if_cancelled(false);
+  auto joined = co_await tasks.join();
+  if (!joined && joined.error().code() == ErrorCode::kCancelled) co_return joined;
+  if (!joined) end(std::move(joined).error());
+  if (!machine_.writing()) (void)co_await net::within(kGoodbyeLimit, "goodbye", send_rest());
+  link_.close();
+  if (!error_) end(Error(ErrorCode::kDisconnected, "the link ended"));
+  co_return fail(*error_);
+}
+
+// A refusal that waits to be sent.
+asio::awaitable<Result<>> Session::send_rest() {
+  while (auto message = machine_.next_output(now())) {
+    if (!std::holds_alternative<wire::Refuse>(*message)) continue;
+    std::string bytes = wire::encode(*message);
+    Result<> sent = co_await link_.send(std::move(bytes));
+    if (!sent) co_return sent;
+  }
+  co_return Result<>();
+}
+
+asio::awaitable<void> Session::receive_loop() {
+  while (true) {
+    Result<wire::Message> message = co_await link_.receive();
+    if (!message) {
+      end(std::move(message).error());
+      co_return;
+    }
+    auto received = machine_.receive(std::move(*message), now());
+    entry_.heard_ns.store(wall_ns());
+    if (!received) {
+      end(std::move(received).error());
+      co_return;
+    }
+    link_.handshake_done();
+    note_numbers();
+    feed_.notify();
+  }
+}
+
+asio::awaitable<void> Session::send_loop() {
+  while (true) {
+    while (auto message = machine_.next_output(now())) {
+      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) heartbeat->time = wall_now();
+      std::string bytes = wire::encode(*message);
+      message.reset();
+      Result<> sent = co_await link_.send(std::move(bytes));
+      if (!sent) {
+        end(std::move(sent).error());
+        co_return;
+      }
+      machine_.written(now());
+      feed_.notify();
+    }
+    co_await output_.wait();
+  }
+}
+
+asio::awaitable<void> Session::tick_loop() {
+  const auto period = context_.configuration.check_period / 4;
+  net::Signal never(context_.executor);
+  while (true) {
+    machine_.set_published({context_.group.epoch(), context_.group.published(), {}});
+    auto ticked = machine_.tick(now());
+    if (!ticked) {
+      end(std::move(ticked).error());
+      co_return;
+    }
+    output_.notify();
+    co_await never.wait_for(std::max(period, std::chrono::milliseconds(10)));
+  }
+}
+
+asio::awaitable<void> Session::feed_loop() {
+  while (true) {
+    Result<> fed = co_await feed();
+    if (!fed) {
+      end(std::move(fed).error());
+      co_return;
+    }
+    output_.notify();
+  }
+}
+
+asio::awaitable<Result<>> Session::feed() {
+  switch (machine_.phase()) {
+    case SenderMachine::Phase::kComparing:
+      return compare();
+    case SenderMachine::Phase::kSeedWanted:
+      return seed();
+    case SenderMachine::Phase::kStreaming:
+      return stream();
+    default:
+      break;
+  }
+  return idle();
+}
+
+asio::awaitable<Result<>> Session::idle() {
+  co_await feed_.wait();
+  co_return Result<>();
+}
+
+asio::awaitable<Result<>> Session::compare() {
+  control::Group& group = context_.group;
+  const UpdateNumber number = machine_.peer_position().number;
+  const UpdateNumber published = group.published();
+  entry_.sent.store(number.value);
+  Result<Position> here = fail(ErrorCode::kNotFound, "not published yet");
+  if (number <= published) {
+    auto look = [&group, number] {
+      return journal::position_at(group.journal_directory(), group.id(), number);
+    };
+    here = co_await context_.disk.run(look);
+  }
+  if (!here && here.error().code() == ErrorCode::kCorrupt)
+    group.set_incident(kDamaged, here.error().text());
+  auto verdict = machine_.compare(published, here);
+  if (verdict) group.set_link(entry_, control::LinkState::kConnected);
+  co_return verdict;
+}
+
+// Only before a peer's first seed: programs that run since before the group was made write what
+// nobody sees. They are named until they were restarted under capture.
+asio::awaitable<Result<>> Session::wait_for_capture() {
+  control::Group& group = context_.group;
+  std::string said;
+  while (true) {
+    auto look = [&group] { return look_for_writers(group); };
+    auto writers = co_await context_.disk.run(look);
+    if (!writers) co_return fail(std::move(writers).error());
+    if (writers->empty()) co_return Result<>();
+    const std::string text = describe(*writers);
+    group.set_link(entry_, control::LinkState::kWaitingForCapture, text);
+    if (text != said) spdlog::warn("{}: {}: {}", context_.configuration.name, entry_.name, text);
+    said = text;
+    co_await pause_.wait_for(context_.configuration.check_period);
+  }
+}
+
+asio::awaitable<Result<>> Session::seed() {
+  control::Group& group = context_.group;
+  if (entry_.seeded.load() == 0) {
+    Result<> waited = co_await wait_for_capture();
+    if (!waited) co_return waited;
+  }
+  group.set_link(entry_, control::LinkState::kSeeding);
+  auto cut = [&group] { return SeedSource::cut(group); };
+  auto source = co_await seed_worker_.run(cut);
+  if (!source) co_return fail(std::move(source).error());
+  SeedSource& content = **source;
+  spdlog::info("{}: {}: seeding {} environments, {} items, at update {}",
+               context_.configuration.name, entry_.name, content.environments().size(),
+               human_count(content.items()), human_count(content.position().number.value));
+  machine_.begin_seed({content.position(), content.environments(), content.items()});
+  note_numbers();
+  output_.notify();
+  std::uint64_t bytes = 0;
+  while (true) {
+    while (!machine_.wants_seed()) co_await feed_.wait();
+    SeedSource::Part part;
+    auto read = [&content, &part] { return content.next(part); };
+    const auto more = co_await seed_worker_.run(read);
+    if (!more) co_return fail(more.error());
+    if (!*more) break;
+    bytes += part.body.size();
+    group.set_link(entry_, control::LinkState::kSeeding, human_bytes(bytes) + " sent");
+    machine_.seed_part({part.environment, std::move(part.body)});
+    output_.notify();
+  }
+  machine_.end_seed(content.items());
+  output_.notify();
+  // Off this thread: closing environments may wait for the disk.
+  auto drop = [&source] {
+    source->reset();
+    return true;
+  };
+  co_await seed_worker_.run(drop);
+  co_return Result<>();
+}
+
+void Session::begin_streaming() {
+  streaming_since_ = now();
+  entry_.seeded.store(1);
+  context_.group.set_link(entry_, control::LinkState::kStreaming);
+  spdlog::info("{}: {}: streaming from update {}", context_.configuration.name, entry_.name,
+               human_count(machine_.sent().next().value));
+}
+
+asio::awaitable<Result<>> Session::stream() {
+  control::Group& group = context_.group;
+  if (reader_ == nullptr) {
+    const UpdateNumber from = machine_.sent().next();
+    auto open = [&group, from] { return open_reader(group, from); };
+    auto reader = co_await context_.disk.run(open);
+    if (!reader) co_return fail(std::move(reader).error());
+    reader_ = std::move(*reader);
+    begin_streaming();
+  }
+  auto read = read_ahead();
+  if (!read && read.error().code() == ErrorCode::kCorrupt) {
+    group.set_incident(kDamaged, read.error().text());
+    co_return fail(
+        machine_.refuse(wire::RefuseReason::kDamaged, ErrorCode::kCorrupt, read.error().text()));
+  }
+  if (!read) co_return read;
+  note_numbers();
+  output_.notify();
+  co_await feed_.wait();
+  co_return Result<>();
+}
+
+// Inline, not on a worker: what was just written lies in the page cache, and a hop to another
+// thread would cost more than the read.
+Result<> Session::read_ahead() {
+  while (machine_.wants_frames()) {
+    HOTBACKUP_ASSIGN(auto chunk, read_chunk(*reader_, context_.group.published(), kChunkBytes));
+    if (chunk.frames.empty()) break;
+    machine_.add_frames(std::move(chunk.frames), chunk.through, chunk.at_boundary);
+  }
+  return {};
+}
+
+void Session::note_numbers() {
+  if (machine_.phase() == SenderMachine::Phase::kGreeting) return;
+  entry_.sent.store(machine_.sent().value);
+  const std::uint64_t journaled = machine_.journaled().value;
+  const std::uint64_t applied = machine_.applied().value;
+  const bool moved = entry_.journaled.exchange(journaled) != journaled;
+  if (entry_.applied.exchange(applied) != applied || moved) context_.group.notify_acknowledged();
+}
+
+}  // namespace hotbackup::master

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// One link to one slave: carries bytes, time and disk work for a SenderMachine.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "common/config/configuration.h"
+#include "common/control/group.h"
+#include "common/journal/reader.h"
+#include "common/net/task_group.h"
+#include "common/net/worker.h"
+#include "common/wire/link.h"
+#include "master/sender_machine.h"
+
+namespace hotbackup::master {
+
+/// What the sessions of a group share. Borrowed; outlives them.
+struct GroupContext {
+  asio::any_io_executor executor;
+  control::Group& group;
+  const config::Group& configuration;
+  std::string node_name;
+  NodeId node;
+  net::Worker& disk;  // looks into the journal
+};
+
+/// Lives on the server's executor from a connection to its end. Several tasks share the machine;
+/// the first that fails ends all.
+class Session {
+ public:
+  Session(const GroupContext& context, control::PeerEntry& entry, net::TcpStream stream);
+
+  /// Until the link is over; the error says why. Never returns success; kCancelled when the caller
+  /// was cancelled.
+  asio::awaitable<Result<>> run();
+  /// The published number may have moved.
+  void published_moved() { feed_.notify(); }
+  /// It has streamed for a check period: the pause before the next call may be short again.
+  bool worked() const;
+
+ private:
+  SenderMachine::Options machine_options() const;
+  asio::awaitable<void> receive_loop();
+  asio::awaitable<void> send_loop();
+  asio::awaitable<void> feed_loop();
+  asio::awaitable<void> tick_loop();
+  asio::awaitable<Result<>> feed();
+  asio::awaitable<Result<>> idle();
+  asio::awaitable<Result<>> compare();
+  asio::awaitable<Result<>> wait_for_capture();
+  asio::awaitable<Result<>> seed();
+  asio::awaitable<Result<>> stream();
+  asio::awaitable<Result<>> send_rest();
+  Result<> read_ahead();
+  void begin_streaming();
+  void note_numbers();
+  void end(Error error);
+
+  const GroupContext& context_;
+  control::PeerEntry& entry_;
+  wire::Link link_;
+  SenderMachine machine_;
+  net::Worker seed_worker_;
+  net::Signal output_;
+  net::Signal feed_;
+  net::Signal pause_;
+  std::unique_ptr<journal::Reader> reader_;
+  std::optional<Error> error_;
+  std::optional<SenderMachine::Time> streaming_since_;
+};
+
+}  // namespace hotbackup::master

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// <group>/applied and <group>/seeding: what the copies hold for sure. docs/formats/applied.md.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/control/group.h"
+
+namespace hotbackup::slave {
+
+/// Everything through `lower` is durable in the copies; nothing beyond `upper` was begun. Equal
+/// after a clean stop.
+struct AppliedRange {
+  UpdateNumber lower;
+  UpdateNumber upper;
+  constexpr bool operator==(const AppliedRange&) const = default;
+};
+
+/// Nothing when the file is missing; kCorrupt when it is not what this program writes.
+Result<std::optional<AppliedRange>> read_applied(const control::Group& group);
+/// Durable when it returns.
+Result<> write_applied(const control::Group& group, const AppliedRange& range);
+
+/// Paths that an unfinished seed was about to replace; nothing when there is none.
+Result<std::optional<std::vector<std::string>>> read_seeding(const control::Group& group);
+Result<> write_seeding(const control::Group& group, const std::vector<std::string>& paths);
+Result<> remove_seeding(const control::Group& group);
+
+}  // namespace hotbackup::slave

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Brings the copies level with the slave's own journal. DESIGN section 8, docs/formats/applied.md.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "common/control/group.h"
+#include "common/journal/reader.h"
+#include "slave/applied_file.h"
+#include "slave/apply_batch.h"
+#include "slave/copies.h"
+
+namespace hotbackup::slave {
+
+struct ApplierLimits {
+  std::uint64_t batch_bytes = 16 << 20;    // of journal in one LMDB transaction
+  std::uint64_t stretch_updates = 4096;    // between two writes of the applied file
+  std::uint64_t stretch_bytes = 64 << 20;  // the same, about
+  std::chrono::milliseconds retry{1000};   // pause after a full disk
+};
+
+/// Owned by the slave server, one a group. start, stop and wake come from one thread; all work is
+/// done on the applier's own thread, which blocks on the disk and on LMDB's writer lock.
+/// What cannot be applied stops it with an incident; receiving does not depend on it.
+class Applier {
+ public:
+  /// Borrows group and copies. `on_applied` is called on the applier's thread each time the applied
+  /// number has moved (layout.applied is set and notified before).
+  Applier(control::Group& group, Copies& copies, std::function<void(UpdateNumber)> on_applied,
+          ApplierLimits limits = {});
+  ~Applier() { stop(); }
+
+  /// Call before the first handshake: a seed that was cut short is undone here, so that the journal
+  /// says number 0 and the master seeds again. kCorrupt when the applied file is damaged or missing
+  /// while the journal has updates. May be called again after stop().
+  Result<> start();
+  /// After the journal's synced number has moved. Any thread.
+  void wake();
+  /// Finishes the batch at hand, makes the copies durable, closes them and joins the thread.
+  void stop();
+
+  /// Visible to readers of every copy through this number.
+  UpdateNumber applied() const { return UpdateNumber(group_.layout().applied.load()); }
+  /// False after an update that could not be applied (the group's incident says why).
+  bool working() const { return !failed_.load(); }
+  /// Segments of the journal must be kept from the update after this: it is durable in the copies.
+  UpdateNumber durable() const { return UpdateNumber(durable_.load()); }
+
+ private:
+  enum class Outcome { kGoOn, kPause, kStop };
+
+  Result<> restore_range();
+  void run();
+  void close();
+  void sleep_for(std::chrono::milliseconds pause);
+  Result<> apply_available(ApplyBatch& batch);
+  Result<> start_update(ApplyBatch& batch, const journal::FrameHeader& header);
+  Result<> apply_frame(ApplyBatch& batch, const journal::FrameView& frame);
+  Result<> commit(ApplyBatch& batch);
+  Result<> extend_stretch(const journal::FrameHeader& next);
+  Outcome react(ApplyBatch& batch, const Error& error);
+  Outcome react_to_rest(const Error& error);
+
+  control::Group& group_;
+  Copies& copies_;
+  const std::function<void(UpdateNumber)> on_applied_;
+  const ApplierLimits limits_;
+
+  std::thread thread_;
+  std::atomic<std::uint32_t> wake_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> failed_{false};
+  std::atomic<std::uint64_t> durable_{0};  // range_.lower for other threads
+
+  // Applier's thread only, between start and stop.
+  AppliedRange range_;    // as the applied file says
+  UpdateNumber done_;     // the copies hold everything through this
+  UpdateNumber reach_;    // no batch may end before this: readers may have seen it
+  UpdateNumber last_;     // whole updates in the batch end here; done_ when it is empty
+  UpdateNumber at_;       // the update being read or applied
+  bool reading_ = false;  // an error now comes from the journal, not from the copies
+  std::optional<UpdateNumber> end_before_;  // an update that failed: a batch ends before it
+  std::set<UpdateNumber> voids_;            // long updates found void after they were begun
+  std::optional<journal::Reader> reader_;   // positioned after at_, or nothing
+  std::uint64_t stretch_bytes_ = 0;         // read since the last extension
+  bool space_incident_ = false;
+};
+
+}  // namespace hotbackup::slave

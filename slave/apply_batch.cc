@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slave/apply_batch.h"
+
+#include "common/update/codec.h"
+
+namespace hotbackup::slave {
+namespace {
+
+// From here on an update gets its room before it is begun, and memory is watched by a thread: a
+// commit of this much cannot be interrupted to look.
+constexpr std::uint64_t kLargeBytes = 1 << 20;
+constexpr std::uint64_t kOperationsBetweenLooks = 1024;
+
+/// Pages are rarely less than half full; growth after MDB_MAP_FULL covers the rest.
+constexpr std::uint64_t room_for(std::uint64_t update_bytes) {
+  return 2 * update_bytes + kLargeBytes;
+}
+
+/// The table keeps the txnid of our last commit, so a write by somebody else is seen even when it
+/// came while this server was down. 0, or a number from a time as master: not known.
+void check_foreign_write(control::Group& group, control::EnvironmentEntry& entry, TxnId last) {
+  const std::uint64_t expected = entry.last_txnid.load();
+  if (entry.baselined.load() != 0 || expected == 0 || expected == last.value) return;
+  group.set_incident("HB-copy-written", "somebody else wrote to the copy " +
+                                            std::string(entry.path) + ": its transaction id is " +
+                                            std::to_string(last.value) + ", not " +
+                                            std::to_string(expected));
+}
+
+}  // namespace
+
+Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
+  const auto known = open_.find(header.environment);
+  if (known != open_.end()) return &known->second;
+  HOTBACKUP_ASSIGN(Copy * copy, copies_.open(header.environment));
+  if (header.update_bytes > kLargeBytes)
+    HOTBACKUP_TRY(copy->make_room(room_for(header.update_bytes)));
+  HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
+  control::EnvironmentEntry* entry = group_.environment(header.environment);
+  check_foreign_write(group_, *entry, TxnId(txn.id().value - 1));
+  Open open{copy, entry, std::move(txn), lmdb::OperationApplier(copy->handles())};
+  return &open_.emplace(header.environment, std::move(open)).first->second;
+}
+
+Result<> ApplyBatch::fail_in(EnvironmentNumber environment, Error error) {
+  failed_ = environment;
+  const auto* entry = group_.environment(environment);
+  return fail(std::move(error).with_context(
+      entry != nullptr ? "environment " + std::string(entry->name) : "applying"));
+}
+
+Result<> ApplyBatch::apply(const journal::FrameView& frame) {
+  const journal::FrameHeader& header = frame.header;
+  bytes_ += frame.bytes.size();
+  if (!resident_limit_ && (bytes_ > kLargeBytes || header.update_bytes > kLargeBytes))
+    resident_limit_.emplace();
+  auto opened = open(header);
+  if (!opened) return fail_in(header.environment, std::move(opened).error());
+  Open& open = **opened;
+  auto done = update::read_body(frame.body, [&](const update::Operation& operation) {
+    if (++operations_ % kOperationsBetweenLooks == 0) lmdb::trim_resident();
+    return open.applier.apply(open.txn, operation);
+  });
+  if (done && header.last_part && open.applier.value_open())
+    done = fail(ErrorCode::kCorrupt, "a large value of the update ends early");
+  if (!done) return fail_in(header.environment, std::move(done).error());
+  return {};
+}
+
+Result<> ApplyBatch::commit() {
+  for (auto& [number, open] : open_) {
+    const TxnId id = open.txn.id();
+    if (auto done = open.txn.commit(); !done) return fail_in(number, std::move(done).error());
+    // Without any change LMDB commits nothing and the number stays.
+    const TxnId last = open.copy->environment().info().last_txnid;
+    if (last >= id) open.entry->last_txnid.store(id.value);
+  }
+  const bool large = bytes_ > kLargeBytes;
+  for (auto& [number, open] : open_) {
+    if (!large) break;
+    HOTBACKUP_TRY(open.copy->give_back());
+  }
+  open_.clear();
+  bytes_ = 0;
+  resident_limit_.reset();
+  lmdb::trim_resident();
+  return {};
+}
+
+void ApplyBatch::abort() {
+  for (auto& [number, open] : open_) {
+    open.txn.abort();
+    open.copy->handles().forget();
+  }
+  open_.clear();
+}
+
+Result<> ApplyBatch::make_room_after_failure() {
+  if (!failed_) return {};
+  HOTBACKUP_ASSIGN(Copy * copy, copies_.open(*failed_));
+  return copy->grow();
+}
+
+}  // namespace hotbackup::slave

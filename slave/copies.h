@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slave's environments: where they lie, how they are made, and the open handles of this
+// process.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/control/group.h"
+#include "common/lmdb/apply_operation.h"
+#include "common/lmdb/environment.h"
+#include "common/update/codec.h"
+
+namespace hotbackup::slave {
+
+/// One open copy. Written through a writable map that covers the file exactly, with the blocks
+/// ahead of the last page in use reserved: a full disk shows when room is made, never as a fault in
+/// the middle of a write, and a transaction of any size needs next to no memory of its own.
+class Copy {
+ public:
+  /// kNotFound when there is no data file: a copy that went away is not silently made anew.
+  static Result<std::unique_ptr<Copy>> open(const std::string& path, bool subdirectory);
+
+  lmdb::Environment& environment() { return environment_; }
+  lmdb::DatabaseHandles& handles() { return handles_; }
+  const std::string& path() const { return environment_.path(); }
+
+  /// Bytes of the map behind the last page in use.
+  std::uint64_t room() const;
+  /// Makes room for at least this many bytes behind the last page in use. kNoSpace when the disk
+  /// has none. No transaction may be open.
+  Result<> make_room(std::uint64_t bytes);
+  /// After MDB_MAP_FULL: makes clearly more room than there was.
+  Result<> grow();
+  /// Gives most of the room back to the disk when it is much; readers are not concerned.
+  Result<> give_back();
+
+ private:
+  explicit Copy(lmdb::Environment environment) : environment_(std::move(environment)) {}
+  lmdb::Environment environment_;
+  lmdb::DatabaseHandles handles_;
+};
+
+/// Owns the open copies of a group. Shared by Applier and Seeder, which never run at the same time;
+/// one thread at a time.
+class Copies {
+ public:
+  /// Borrows the group.
+  explicit Copies(control::Group& group) : group_(group) {}
+
+  /// Where the copy of this environment belongs: the path configured for it here, else
+  /// <group>/copies/<name>. kConfig where a pattern and a plain path cannot go together.
+  Result<std::string> local_path(const update::EnvironmentBody& environment) const;
+
+  /// Makes an environment of the master known here: its data file (with the master's map size,
+  /// owner and mode), the capture link beside it, and the group's table. Does nothing for one that
+  /// is known. kRefused when something else with items is in its place.
+  Result<> add(const update::EnvironmentBody& environment);
+
+  /// The open copy; kNotFound for a number that is not known.
+  Result<Copy*> open(EnvironmentNumber number);
+  void close_all() { open_.clear(); }
+  /// Makes everything committed in open copies durable.
+  Result<> sync();
+
+  /// Steps of add(), which the Seeder takes one by one. make_directory also checks that the
+  /// directory is not captured by another group. create_file: an environment without items.
+  Result<> make_directory(const std::string& path, bool subdirectory) const;
+  Result<> create_file(const update::EnvironmentBody& environment, const std::string& path,
+                       bool subdirectory) const;
+  Result<> link_and_register(const update::EnvironmentBody& environment, const std::string& path);
+
+ private:
+  os::Permissions permissions_for(const update::EnvironmentBody& environment) const;
+
+  control::Group& group_;
+  std::map<EnvironmentNumber, std::unique_ptr<Copy>> open_;
+};
+
+/// The directory that holds an environment's data file.
+std::string data_directory(const std::string& path, bool subdirectory);
+
+}  // namespace hotbackup::slave

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A copy's map and the disk blocks behind it.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "slave/copies.h"
+
+namespace hotbackup::slave {
+namespace {
+
+constexpr std::uint64_t kRoomMin = 256 << 10;
+constexpr std::uint64_t kRoomKept = 16 << 20;  // by give_back
+constexpr std::uint64_t kStep = 64 << 10;      // a multiple of every page size
+
+std::uint64_t round_up(std::uint64_t bytes) {
+  return (bytes + kStep - 1) / kStep * kStep;
+}
+
+}  // namespace
+
+// liblmdb sets the file's size to that of a writable map, also downwards: so the map never begins
+// smaller than the file, of which another process may have mapped all.
+Result<std::unique_ptr<Copy>> Copy::open(const std::string& path, bool subdirectory) {
+  struct stat status {};
+  const std::string file = lmdb::data_file(path, subdirectory);
+  if (::stat(file.c_str(), &status) != 0) return fail_errno("opening the copy " + file);
+  if (status.st_size == 0) return fail(ErrorCode::kNotFound, "the copy " + file + " is empty");
+  lmdb::OpenOptions options;
+  options.path = path;
+  options.subdirectory = subdirectory;
+  options.write_map = true;
+  options.no_meta_sync = true;
+  options.map_bytes = round_up(static_cast<std::uint64_t>(status.st_size));
+  HOTBACKUP_ASSIGN(auto environment, lmdb::Environment::open(options));
+  environment.clear_dead_readers();
+  std::unique_ptr<Copy> copy(new Copy(std::move(environment)));
+  HOTBACKUP_TRY(copy->make_room(kRoomMin));
+  return copy;
+}
+
+std::uint64_t Copy::room() const {
+  const auto info = environment_.info();
+  return info.map_bytes > info.used_bytes ? info.map_bytes - info.used_bytes : 0;
+}
+
+Result<> Copy::make_room(std::uint64_t bytes) {
+  const auto info = environment_.info();
+  const std::uint64_t wanted = round_up(info.used_bytes + bytes);
+  while (::fallocate(environment_.file_descriptor(), 0, 0, static_cast<off_t>(wanted)) != 0) {
+    if (errno != EINTR)
+      return fail_errno("reserving " + human_bytes(bytes) + " in the copy " + path());
+  }
+  if (wanted <= info.map_bytes) return {};
+  return environment_.set_map_bytes(wanted);
+}
+
+Result<> Copy::grow() {
+  environment_.clear_dead_readers();
+  const auto info = environment_.info();
+  return make_room(std::max({2 * room(), info.used_bytes / 4, 4 * kRoomMin}));
+}
+
+Result<> Copy::give_back() {
+  const auto info = environment_.info();
+  struct stat status {};
+  if (::fstat(environment_.file_descriptor(), &status) != 0)
+    return fail_errno("looking at " + path());
+  const std::uint64_t kept = round_up(info.used_bytes + kRoomKept);
+  // A file of another size than our map: another process with a writable map is here.
+  if (info.map_bytes < kept + info.used_bytes / 2 ||
+      static_cast<std::uint64_t>(status.st_size) != info.map_bytes)
+    return {};
+  return environment_.set_map_bytes(kept);
+}
+
+}  // namespace hotbackup::slave

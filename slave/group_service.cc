@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slave/group_service.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <asio/post.hpp>
+#include <asio/this_coro.hpp>
+
+#include "common/control/retention.h"
+#include "common/journal/reader.h"
+#include "common/journal/segment.h"
+#include "slave/applied_file.h"
+#include "slave/session.h"
+
+namespace hotbackup::slave {
+namespace {
+
+using Server = control::Group::Server;
+
+constexpr char kDiskFull[] = "HB-disk-full";
+
+std::uint64_t control_inode(const std::string& directory) {
+  struct stat status {};
+  return ::stat((directory + "/control").c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+tl::unexpected<Refusal> refusal(wire::RefuseReason reason, ErrorCode code, std::string text) {
+  return tl::unexpected(Refusal{reason, Error(code, std::move(text))});
+}
+
+/// A flag that is up while it lives, also when the coroutine around it is cancelled.
+class Raised {
+ public:
+  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Raised() { flag_ = false; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
+
+ private:
+  bool& flag_;
+};
+
+// After a crash of this process `made` may be ahead of what is synced: a promise needs the sync.
+Result<Position> durable_position(control::Group& group) {
+  group.journal().drop_partial();
+  const UpdateNumber made = group.made();
+  HOTBACKUP_TRY(group.journal().sync_through(made));
+  return journal::position_at(group.journal_directory(), group.id(), made);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor executor,
+                                                         const service::Node& node,
+                                                         const config::Group& configuration) {
+  const std::string directory = node.configuration.node.state + "/groups/" + configuration.name;
+  HOTBACKUP_ASSIGN(auto group, control::Group::open(directory));
+  if (group->role() != control::Role::kSlave)
+    return fail(ErrorCode::kFenced, "node " + node.configuration.node.name + " is not a slave of " +
+                                        configuration.name);
+  HOTBACKUP_TRY(group->hold_server(Server::kSlave));
+  return std::unique_ptr<GroupService>(
+      new GroupService(std::move(executor), node, configuration, std::move(group)));
+}
+
+GroupService::GroupService(asio::any_io_executor executor, const service::Node& node,
+                           const config::Group& configuration,
+                           std::unique_ptr<control::Group> group)
+    : executor_(executor),
+      node_(node),
+      configuration_(configuration),
+      group_(std::move(group)),
+      control_inode_(control_inode(group_->directory())),
+      copies_(*group_),
+      session_left_(executor),
+      self_(std::make_shared<GroupService*>(this)),
+      journal_worker_("journal"),
+      housekeeper_("housekeeping") {
+  // From the applier's thread to the session, if one is there.
+  auto on_applied = [executor, self = self_](UpdateNumber number) {
+    asio::post(executor, [self, number] {
+      if (*self != nullptr && (*self)->session_ != nullptr) (*self)->session_->applied(number);
+    });
+  };
+  applier_ = std::make_unique<Applier>(*group_, copies_, on_applied);
+}
+
+GroupService::~GroupService() {
+  *self_ = nullptr;
+  for (const std::string& name : configuration_.peers)
+    if (control::PeerEntry* entry = group_->peer(name))
+      group_->set_link(*entry, control::LinkState::kStopped);
+  group_->release_server(Server::kSlave);
+}
+
+asio::awaitable<Result<>> GroupService::run() {
+  spdlog::info("{}: serving as slave, {} updates so far", configuration_.name,
+               human_count(group_->made().value));
+  for (const std::string& name : configuration_.peers)
+    if (control::PeerEntry* entry = group_->peer(name))
+      group_->set_link(*entry, control::LinkState::kWaitingForCall);
+  net::TaskGroup tasks(executor_, net::TaskGroup::End::kAllTogether);
+  tasks.spawn(keep_house());
+  co_await asio::this_coro::throw_if_cancelled(false);
+  Result<> ended = co_await tasks.join();
+  while (session_ != nullptr) {
+    session_->stop(Error(ErrorCode::kCancelled, "the server is stopping"));
+    co_await session_left_.wait_for(std::chrono::seconds(1));
+  }
+  auto stop = [this] {
+    applier_->stop();
+    return true;
+  };
+  co_await journal_worker_.run(stop);
+  co_return ended;
+}
+
+std::optional<Refusal> GroupService::check_caller(const wire::Hello& hello) {
+  const std::string here = "group " + configuration_.name + " on " + node_.configuration.node.name;
+  const auto& peers = configuration_.peers;
+  if (std::find(peers.begin(), peers.end(), hello.node_name) == peers.end())
+    return Refusal{wire::RefuseReason::kPeerUnknown,
+                   Error(ErrorCode::kRefused, hello.node_name + " is not a peer of " + here)};
+  const std::string master(group_->layout().master_name);
+  if (!master.empty() && !group_->id().is_none() && master != hello.node_name)
+    return Refusal{
+        wire::RefuseReason::kPeerUnknown,
+        Error(ErrorCode::kRefused, here + " follows " + master + ", not " + hello.node_name)};
+  if (hello.group_id.is_none())
+    return Refusal{wire::RefuseReason::kWrongGroupId,
+                   Error(ErrorCode::kRefused, hello.node_name + " sent no group id")};
+  if (auto adopted = group_->adopt_id(hello.group_id, hello.node_name); !adopted)
+    return Refusal{adopted.error().code() == ErrorCode::kRefused ? wire::RefuseReason::kWrongGroupId
+                                                                 : wire::RefuseReason::kNotReady,
+                   adopted.error()};
+  return std::nullopt;
+}
+
+asio::awaitable<tl::expected<void, Refusal>> GroupService::admit(Session& session,
+                                                                 const wire::Hello& hello) {
+  if (auto refused = check_caller(hello)) co_return tl::unexpected(std::move(*refused));
+  if (replacing_)
+    co_return refusal(wire::RefuseReason::kNotReady, ErrorCode::kBusy,
+                      "another call is just being answered");
+  // A master that calls again has lost its old link, whether or not this side has noticed.
+  {
+    const Raised replacing(replacing_);
+    while (session_ != nullptr) {
+      session_->stop(Error(ErrorCode::kDisconnected, hello.node_name + " has called again"));
+      co_await session_left_.wait_for(std::chrono::seconds(1));
+    }
+  }
+  session_ = &session;
+  co_return tl::expected<void, Refusal>();
+}
+
+void GroupService::leave(Session& session) {
+  if (session_ != &session) return;
+  session_ = nullptr;
+  session_left_.notify();
+}
+
+asio::awaitable<Result<Position>> GroupService::position() {
+  control::Group& group = *group_;
+  auto look = [&group] { return durable_position(group); };
+  Result<Position> position = co_await journal_worker_.run(look);
+  if (!position && position.error().code() == ErrorCode::kCorrupt)
+    group.set_incident("HB-journal-damaged", position.error().text());
+  co_return position;
+}
+
+asio::awaitable<Result<>> GroupService::perform(std::vector<Work> work) {
+  auto job = [this, &work] { return perform_now(work); };
+  Result<> done = co_await journal_worker_.run(job);
+  const auto incident = group_->incident();
+  if (!done && done.error().code() == ErrorCode::kNoSpace)
+    group_->set_incident(kDiskFull, done.error().text());
+  else if (done && incident && incident->code == kDiskFull)
+    group_->clear_incident();
+  co_return done;
+}
+
+Result<> GroupService::perform_now(std::vector<Work>& work) {
+  if (std::holds_alternative<CheckedFrames>(work.front())) return append_frames(work);
+  if (const auto* begin = std::get_if<wire::SeedBegin>(&work.front())) {
+    applier_->stop();
+    seeder_ = std::make_unique<Seeder>(*group_, copies_);
+    return seeder_->begin(begin->at, begin->environments);
+  }
+  if (seeder_ == nullptr) return fail(ErrorCode::kProtocol, "a part of no seed");
+  if (const auto* end = std::get_if<wire::SeedEnd>(&work.front())) {
+    HOTBACKUP_TRY(seeder_->end(end->items));
+    seeder_.reset();
+    return start_applier();
+  }
+  for (const Work& item : work) {
+    const auto& part = std::get<wire::SeedPart>(item);
+    HOTBACKUP_TRY(seeder_->part(part.environment, part.body));
+  }
+  return {};
+}
+
+// One sync for all that waits; the applier starts while the answer is on its way.
+Result<> GroupService::append_frames(const std::vector<Work>& work) {
+  journal::Journal& journal = group_->journal();
+  {
+    HOTBACKUP_ASSIGN(auto lock, journal.lock());
+    for (const Work& item : work) {
+      HOTBACKUP_TRY(for_each_frame(
+          std::get<CheckedFrames>(item).frames,
+          [&](const journal::FrameView& frame) { return journal.append_received(lock, frame); }));
+    }
+  }
+  HOTBACKUP_TRY(journal.sync_through(std::get<CheckedFrames>(work.back()).through));
+  applier_->wake();
+  return {};
+}
+
+asio::awaitable<void> GroupService::abandon_seed() {
+  auto undo = [this]() -> Result<> {
+    group_->journal().drop_partial();
+    if (seeder_ == nullptr) return {};
+    seeder_.reset();
+    return start_applier();
+  };
+  const auto undone = co_await journal_worker_.run(undo);
+  if (!undone) spdlog::error("{}: {}", configuration_.name, undone.error().text());
+}
+
+Result<> GroupService::start_applier() {
+  auto started = applier_->start();
+  if (!started) group_->set_incident("HB-applied-unknown", started.error().text());
+  return started;
+}
+
+Result<> GroupService::tidy_journal() {
+  HOTBACKUP_TRY(
+      journal::prepare_spare(group_->journal_directory(), group_->layout().segment_bytes));
+  HOTBACKUP_ASSIGN(const auto range, read_applied(*group_));
+  // What the copies hold durably; without a range nothing is known to be.
+  return control::retire_segments(*group_, range ? range->lower : UpdateNumber(0),
+                                  configuration_.keep_journal);
+}
+
+asio::awaitable<void> GroupService::keep_house() {
+  auto start = [this] { return start_applier(); };
+  const auto started = co_await journal_worker_.run(start);
+  if (!started) spdlog::error("{}: {}", configuration_.name, started.error().text());
+  net::Signal never(executor_);
+  std::string said;
+  control::ServerEntry& entry = group_->layout().servers[static_cast<int>(Server::kSlave)];
+  while (still_serving()) {
+    entry.alive_ns.store(wall_now().time_since_epoch().count());
+    auto tidy = [this] { return tidy_journal(); };
+    const auto tidied = co_await housekeeper_.run(tidy);
+    const std::string problem = tidied ? "" : tidied.error().text();
+    if (!problem.empty() && problem != said)
+      spdlog::warn("{}: tidying the journal: {}", configuration_.name, problem);
+    said = problem;
+    co_await never.wait_for(configuration_.check_period);
+  }
+  spdlog::info("{}: no longer served as slave", configuration_.name);
+}
+
+bool GroupService::still_serving() const {
+  return group_->role() == control::Role::kSlave &&
+         control_inode(group_->directory()) == control_inode_;
+}
+
+}  // namespace hotbackup::slave

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// One group of which this node is slave: its journal, its applier, and the session that feeds them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/config/configuration.h"
+#include "common/control/group.h"
+#include "common/net/task_group.h"
+#include "common/net/worker.h"
+#include "common/service/server.h"
+#include "slave/applier.h"
+#include "slave/copies.h"
+#include "slave/receiver_machine.h"
+#include "slave/seeder.h"
+
+namespace hotbackup::slave {
+
+class Session;
+
+/// Why a caller is refused: what it is told, and what it is here.
+struct Refusal {
+  wire::RefuseReason reason = wire::RefuseReason::kOther;
+  Error error;
+};
+
+/// Lives on the server's executor; the disk's side of it on its journal thread. Owns the group's
+/// handle and holds the server's lock on it.
+class GroupService {
+ public:
+  /// kNotFound while the group has not been made here, kFenced when this node is not its slave,
+  /// kBusy when another process serves it. May block.
+  static Result<std::unique_ptr<GroupService>> open(asio::any_io_executor executor,
+                                                    const service::Node& node,
+                                                    const config::Group& configuration);
+  ~GroupService();
+
+  /// Until the group is no longer what it was (another role, made anew), or kCancelled. No session
+  /// is left when it ends.
+  asio::awaitable<Result<>> run();
+
+  const config::Group& configuration() const { return configuration_; }
+  const service::Node& node() const { return node_; }
+  control::Group& group() { return *group_; }
+
+  /// The caller's hello was read: it becomes the group's session, in place of an older one, which
+  /// has ended when this returns. On success the caller says leave() when it ends.
+  asio::awaitable<tl::expected<void, Refusal>> admit(Session& session, const wire::Hello& hello);
+  void leave(Session& session);
+
+  /// What this journal holds for sure: synced, and free of a half received update.
+  asio::awaitable<Result<Position>> position();
+  UpdateNumber applied() const { return UpdateNumber(group_->layout().applied.load()); }
+
+  /// Does what a session received, in order, on the journal thread. After success of frames they
+  /// are synced.
+  asio::awaitable<Result<>> perform(std::vector<Work> work);
+  /// Undoes an unfinished seed.
+  asio::awaitable<void> abandon_seed();
+
+ private:
+  GroupService(asio::any_io_executor executor, const service::Node& node,
+               const config::Group& configuration, std::unique_ptr<control::Group> group);
+  std::optional<Refusal> check_caller(const wire::Hello& hello);
+  asio::awaitable<void> keep_house();
+  bool still_serving() const;
+
+  // On the journal thread.
+  Result<> start_applier();
+  Result<> perform_now(std::vector<Work>& work);
+  Result<> append_frames(const std::vector<Work>& work);
+  Result<> tidy_journal();
+
+  const asio::any_io_executor executor_;
+  const service::Node& node_;
+  const config::Group& configuration_;
+  const std::unique_ptr<control::Group> group_;
+  const std::uint64_t control_inode_;
+  Copies copies_;
+  Session* session_ = nullptr;
+  bool replacing_ = false;
+  net::Signal session_left_;
+  std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
+
+  std::unique_ptr<Seeder> seeder_;  // journal thread
+  std::unique_ptr<Applier> applier_;
+  net::Worker journal_worker_;
+  net::Worker housekeeper_;
+};
+
+}  // namespace hotbackup::slave

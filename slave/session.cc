@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slave/session.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/this_coro.hpp>
+
+#include "common/net/deadline.h"
+
+namespace hotbackup::slave {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{250};
+constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
+
+ReceiverMachine::Time now() {
+  return std::chrono::steady_clock::now();
+}
+
+}  // namespace
+
+Session::Session(asio::any_io_executor executor, FindGroup find_group, net::TcpStream stream)
+    : executor_(executor),
+      find_group_(std::move(find_group)),
+      link_(std::move(stream)),
+      machine_({}, now()),
+      queue_(executor),
+      tasks_(executor, net::TaskGroup::End::kAllTogether),
+      output_(executor) {}
+
+void Session::end(Error error) {
+  if (!error_) error_ = std::move(error);
+}
+
+void Session::stop(Error why) {
+  end(std::move(why));
+  tasks_.cancel();
+}
+
+asio::awaitable<void> Session::run() {
+  tasks_.spawn(receive_loop());
+  tasks_.spawn(send_loop());
+  tasks_.spawn(work_loop());
+  tasks_.spawn(tick_loop());
+  co_await asio::this_coro::throw_if_cancelled(false);
+  auto joined = co_await tasks_.join();
+  if (!joined) end(std::move(joined).error());
+  if (service_ != nullptr) co_await service_->abandon_seed();
+  if (!machine_.writing()) (void)co_await net::within(kGoodbyeLimit, "goodbye", send_rest());
+  link_.close();
+  finish();
+}
+
+void Session::finish() {
+  const std::string why = error_ ? error_->text() : "the link ended";
+  const bool cancelled = error_ && error_->code() == ErrorCode::kCancelled;
+  if (service_ == nullptr) {
+    if (!cancelled) spdlog::warn("{}: {}", link_.peer_address(), why);
+    return;
+  }
+  if (!cancelled)
+    spdlog::warn("{}: {}: {}", service_->configuration().name, machine_.peer().node_name, why);
+  if (entry_ != nullptr)
+    service_->group().set_link(*entry_, control::LinkState::kWaitingForCall, why);
+  service_->leave(*this);
+}
+
+// A refusal that waits to be sent.
+asio::awaitable<Result<>> Session::send_rest() {
+  while (auto message = machine_.next_output(now())) {
+    if (!std::holds_alternative<wire::Refuse>(*message)) break;
+    std::string bytes = wire::encode(*message);
+    Result<> sent = co_await link_.send(std::move(bytes));
+    if (!sent) co_return sent;
+  }
+  co_return Result<>();
+}
+
+asio::awaitable<void> Session::receive_loop() {
+  while (true) {
+    if (queue_.full()) {
+      machine_.set_reading(false, now());
+      co_await queue_.wait_for_room();
+      machine_.set_reading(true, now());
+    }
+    Result<wire::Message> message = co_await link_.receive();
+    if (!message) {
+      end(std::move(message).error());
+      co_return;
+    }
+    auto work = machine_.receive(std::move(*message), now());
+    if (!work) {
+      end(std::move(work).error());
+      co_return;
+    }
+    if (entry_ != nullptr) entry_->heard_ns.store(wall_now().time_since_epoch().count());
+    note_numbers();
+    if (*work) queue_.put(std::move(**work));
+  }
+}
+
+asio::awaitable<void> Session::send_loop() {
+  while (true) {
+    while (auto message = machine_.next_output(now())) {
+      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) heartbeat->time = wall_now();
+      std::string bytes = wire::encode(*message);
+      Result<> sent = co_await link_.send(std::move(bytes));
+      if (!sent) {
+        end(std::move(sent).error());
+        co_return;
+      }
+      machine_.written(now());
+    }
+    co_await output_.wait();
+  }
+}
+
+asio::awaitable<void> Session::tick_loop() {
+  net::Signal never(executor_);
+  while (true) {
+    auto ticked = machine_.tick(now());
+    if (!ticked) {
+      end(std::move(ticked).error());
+      co_return;
+    }
+    output_.notify();
+    auto pause = kTick;
+    if (service_ != nullptr) pause = std::min(pause, service_->configuration().check_period / 4);
+    co_await never.wait_for(std::max(pause, std::chrono::milliseconds(10)));
+  }
+}
+
+asio::awaitable<void> Session::work_loop() {
+  while (true) {
+    std::vector<Work> work = co_await queue_.take();
+    Result<> done;
+    if (auto* hello = std::get_if<wire::Hello>(&work.front()))
+      done = co_await greet(std::move(*hello));
+    else
+      done = co_await perform(std::move(work));
+    if (!done) {
+      end(std::move(done).error());
+      co_return;
+    }
+    note_numbers();
+    output_.notify();
+  }
+}
+
+asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
+  auto found = find_group_(hello.group);
+  if (!found)
+    co_return fail(machine_.refuse(found.error().reason, found.error().error.code(),
+                                   found.error().error.text()));
+  GroupService& service = **found;
+  auto admitted = co_await service.admit(*this, hello);
+  if (!admitted)
+    co_return fail(machine_.refuse(admitted.error().reason, admitted.error().error.code(),
+                                   admitted.error().error.text()));
+  service_ = &service;
+  entry_ = service.group().peer(hello.node_name);
+  Result<Position> position = co_await service.position();
+  if (!position)
+    co_return fail(machine_.refuse(wire::RefuseReason::kDamaged, position.error().code(),
+                                   position.error().text()));
+  wire::Welcome welcome;
+  welcome.program = service::program_version();
+  welcome.node_name = service.node().configuration.node.name;
+  welcome.node = service.node().id;
+  welcome.journaled = *position;
+  welcome.applied = std::min(service.applied(), position->number);
+  welcome.time = wall_now();
+  welcome.check_period = service.configuration().check_period;
+  machine_.welcome(std::move(welcome), service.configuration().check_period);
+  link_.handshake_done();
+  spdlog::info("{}: {} has called from {}, journaled {}", service.configuration().name,
+               hello.node_name, link_.peer_address(), human_count(position->number.value));
+  if (entry_ != nullptr) service.group().set_link(*entry_, control::LinkState::kConnected);
+  co_return Result<>();
+}
+
+asio::awaitable<Result<>> Session::perform(std::vector<Work> work) {
+  const bool seed_begins = std::holds_alternative<wire::SeedBegin>(work.front());
+  const bool seed_ends = std::holds_alternative<wire::SeedEnd>(work.front());
+  UpdateNumber through;
+  if (const auto* frames = std::get_if<CheckedFrames>(&work.back())) through = frames->through;
+  Result<> done = co_await service_->perform(std::move(work));
+  if (!done) {
+    const Error& error = done.error();
+    auto reason = wire::RefuseReason::kOther;
+    if (error.code() == ErrorCode::kNoSpace) reason = wire::RefuseReason::kNotReady;
+    if (error.code() == ErrorCode::kRefused) reason = wire::RefuseReason::kNotEmpty;
+    co_return fail(machine_.refuse(reason, error.code(), error.text()));
+  }
+  if (seed_begins && entry_ != nullptr)
+    service_->group().set_link(*entry_, control::LinkState::kSeeding);
+  if (seed_ends) {
+    machine_.seeded();
+    spdlog::info("{}: the seed at update {} is complete", service_->configuration().name,
+                 human_count(machine_.journaled().value));
+  }
+  if (through.value != 0) machine_.journaled(through);
+  co_return Result<>();
+}
+
+void Session::applied(UpdateNumber number) {
+  machine_.applied(number);
+  note_numbers();
+  output_.notify();
+}
+
+void Session::note_numbers() {
+  if (service_ == nullptr || entry_ == nullptr) return;
+  if (machine_.phase() == ReceiverMachine::Phase::kStreaming &&
+      entry_->link.load() != static_cast<std::uint32_t>(control::LinkState::kStreaming))
+    service_->group().set_link(*entry_, control::LinkState::kStreaming);
+  entry_->published.store(machine_.published().value);
+  entry_->sent.store(machine_.received().value);
+  entry_->applied.store(machine_.applied().value);
+  const std::uint64_t journaled = machine_.journaled().value;
+  if (entry_->journaled.exchange(journaled) != journaled) service_->group().notify_acknowledged();
+}
+
+}  // namespace hotbackup::slave

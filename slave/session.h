@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// One link from one master: carries bytes, time and disk work for a ReceiverMachine.
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "common/control/group.h"
+#include "common/net/task_group.h"
+#include "common/wire/link.h"
+#include "slave/group_service.h"
+#include "slave/receiver_machine.h"
+#include "slave/work_queue.h"
+
+namespace hotbackup::slave {
+
+/// The service of a group by name, or why there is none.
+using FindGroup = std::function<tl::expected<GroupService*, Refusal>(const std::string& name)>;
+
+/// Lives on the server's executor from an accepted connection to its end. Several tasks share the
+/// machine; the first that fails ends all.
+class Session {
+ public:
+  Session(asio::any_io_executor executor, FindGroup find_group, net::TcpStream stream);
+
+  /// Until the link is over; logs why.
+  asio::awaitable<void> run();
+  /// From outside: another link takes over, or the group goes.
+  void stop(Error why);
+  /// The copies show everything through this number.
+  void applied(UpdateNumber number);
+
+ private:
+  asio::awaitable<void> receive_loop();
+  asio::awaitable<void> send_loop();
+  asio::awaitable<void> work_loop();
+  asio::awaitable<void> tick_loop();
+  asio::awaitable<Result<>> greet(wire::Hello hello);
+  asio::awaitable<Result<>> perform(std::vector<Work> work);
+  asio::awaitable<Result<>> send_rest();
+  void finish();
+  void note_numbers();
+  void end(Error error);
+
+  const asio::any_io_executor executor_;
+  const FindGroup find_group_;
+  wire::Link link_;
+  ReceiverMachine machine_;
+  WorkQueue queue_;
+  net::TaskGroup tasks_;
+  net::Signal output_;
+  GroupService* service_ = nullptr;  // after admission
+  control::PeerEntry* entry_ = nullptr;
+  std::optional<Error> error_;
+};
+
+}  // namespace hotbackup::slave
