@@ -19,8 +19,8 @@ Result<> sync_directory(const std::string& directory) {
 }
 
 bool same_directory(const std::string& a, const std::string& b) {
-  struct stat first{};
-  struct stat second{};
+  struct stat first {};
+  struct stat second {};
   return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
          first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
@@ -39,8 +39,9 @@ Result<CaptureLink> examine_capture_link(const std::string& directory,
   const std::string text(target, static_cast<std::size_t>(length));
   if (text == group_directory || same_directory(link, group_directory)) return CaptureLink::kOurs;
   if (::access(link.c_str(), F_OK) != 0)
-    return fail(ErrorCode::kRefused, link + " leads to " + text +
-                                         ", which is not there: mount it, or remove the link if that group is gone");
+    return fail(ErrorCode::kRefused,
+                link + " leads to " + text +
+                    ", which is not there: mount it, or remove the link if that group is gone");
   return fail(ErrorCode::kRefused,
               link + " leads to " + text +
                   ", another group, and a directory belongs to one group: put all environments of "

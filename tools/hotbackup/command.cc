@@ -7,10 +7,14 @@ namespace hotbackup::cli {
 
 int exit_code(const Error& error) {
   switch (error.code()) {
-    case ErrorCode::kConfig: return kUsage;
-    case ErrorCode::kFenced: return kWrongState;
-    case ErrorCode::kTimeout: return kGaveUp;
-    default: return kFailed;
+    case ErrorCode::kConfig:
+      return kUsage;
+    case ErrorCode::kFenced:
+      return kWrongState;
+    case ErrorCode::kTimeout:
+      return kGaveUp;
+    default:
+      return kFailed;
   }
 }
 
@@ -38,8 +42,7 @@ Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& 
   const std::string hint = ": type hotbackup init " + settings.name + " --role master (or slave)";
   if (!group && group.error().code() == ErrorCode::kNotFound)
     return fail(ErrorCode::kFenced, "group " + settings.name + " is not initialised here" + hint);
-  if (!group)
-    return fail(std::move(group).error().with_context("group " + settings.name));
+  if (!group) return fail(std::move(group).error().with_context("group " + settings.name));
   if ((*group)->role() == control::Role::kNone)
     return fail(ErrorCode::kFenced, "group " + settings.name + " was unlinked" + hint);
   return group;
@@ -55,10 +58,14 @@ Result<std::unique_ptr<OpenGroup>> open_group(const Session& session, const std:
 
 std::string_view role_name(control::Role role) {
   switch (role) {
-    case control::Role::kMaster: return "master";
-    case control::Role::kSlave: return "slave";
-    case control::Role::kFenced: return "fenced";
-    case control::Role::kNone: break;
+    case control::Role::kMaster:
+      return "master";
+    case control::Role::kSlave:
+      return "slave";
+    case control::Role::kFenced:
+      return "fenced";
+    case control::Role::kNone:
+      break;
   }
   return "none";
 }

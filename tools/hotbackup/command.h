@@ -62,8 +62,8 @@ struct OpenGroup {
   const config::Group* settings;  // in `configuration`
   std::unique_ptr<control::Group> group;
 };
-/// `name` may be empty where there is only one. kFenced with what to type when init is missing or the
-/// group was unlinked.
+/// `name` may be empty where there is only one. kFenced with what to type when init is missing or
+/// the group was unlinked.
 Result<std::unique_ptr<OpenGroup>> open_group(const Session& session, const std::string& name);
 /// The same for a configuration that is loaded already; kFenced as above.
 Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& configuration,

@@ -44,7 +44,7 @@ Result<bool> check_data_file(const std::string& path) {
 
 /// The environment at a path that exists. A directory without data is one that a program will fill.
 Result<EnvironmentOnDisk> examine(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return fail_errno("cannot look at " + path);
   EnvironmentOnDisk found;
   found.path = path;
@@ -53,8 +53,9 @@ Result<EnvironmentOnDisk> examine(const std::string& path) {
     return found;
   }
   if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
-    return fail(ErrorCode::kRefused,
-                path + " is neither a directory nor a regular file: name the environment itself, not a link to it");
+    return fail(ErrorCode::kRefused, path +
+                                         " is neither a directory nor a regular file: name the "
+                                         "environment itself, not a link to it");
   found.subdirectory = true;
   std::error_code failed;
   found.path = fs::canonical(path, failed);
@@ -102,14 +103,15 @@ Result<ConfiguredPlace> look_at(const config::Environment& environment) {
   std::error_code failed;
   const std::string directory = fs::canonical(path.parent_path(), failed);
   if (failed)
-    return fail(failed == std::errc::no_such_file_or_directory ? ErrorCode::kNotFound : ErrorCode::kIo,
-                "environment " + environment.name + ": cannot look at directory " +
-                    path.parent_path().string() + " (" + failed.message() +
-                    "): make it, or correct the path",
-                failed.value());
+    return fail(
+        failed == std::errc::no_such_file_or_directory ? ErrorCode::kNotFound : ErrorCode::kIo,
+        "environment " + environment.name + ": cannot look at directory " +
+            path.parent_path().string() + " (" + failed.message() +
+            "): make it, or correct the path",
+        failed.value());
   place.pattern = (fs::path(directory) / path.filename()).native();
   if (!environment.is_pattern()) {
-    struct stat status{};
+    struct stat status {};
     if (::lstat(place.pattern.c_str(), &status) != 0) {
       if (errno != ENOENT) return fail_errno("cannot look at " + place.pattern);
       place.link_directories.push_back(directory);
@@ -128,19 +130,24 @@ Result<ConfiguredPlace> look_at(const config::Environment& environment) {
   return place;
 }
 
+LockFileKeeper::LockFileKeeper(const std::string& path, bool subdirectory)
+    : lock_file_(lmdb::lock_file(path, subdirectory)),
+      data_file_(lmdb::data_file(path, subdirectory)),
+      was_there_(::access(lock_file_.c_str(), F_OK) == 0) {}
+
+LockFileKeeper::~LockFileKeeper() {
+  struct stat status {};
+  if (was_there_ || ::stat(data_file_.c_str(), &status) != 0) return;
+  if (::chown(lock_file_.c_str(), status.st_uid, status.st_gid) != 0 ||
+      ::chmod(lock_file_.c_str(), status.st_mode & 0777) != 0)
+    errno = 0;  // not ours to change, and then it was made as its user makes it
+}
+
 Result<bool> has_items(const EnvironmentOnDisk& environment) {
   if (!environment.has_data) return false;
-  const std::string lock = lmdb::lock_file(environment.path, environment.subdirectory);
-  struct stat status{};
-  const bool locked = ::lstat(lock.c_str(), &status) == 0;
+  const LockFileKeeper keeper(environment.path, environment.subdirectory);
   auto found = lmdb::has_items(environment.path, environment.subdirectory);
   if (!found) return fail(std::move(found).error().with_context(environment.path));
-  // LMDB makes a lock file to read. It must be the owner's, or no program of theirs can open it.
-  if (!locked && ::stat(environment.data_file().c_str(), &status) == 0 &&
-      (::chown(lock.c_str(), status.st_uid, status.st_gid) != 0 ||
-       ::chmod(lock.c_str(), status.st_mode & 0777) != 0) &&
-      errno != ENOENT)
-    return fail_errno("cannot give " + lock + " to the owner of its data");
   return found;
 }
 

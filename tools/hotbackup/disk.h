@@ -24,19 +24,35 @@ struct ConfiguredPlace {
   std::string name;
   /// The path with its directory made canonical: what capture compares with.
   std::string pattern;
-  /// Where capture looks for its link: an existing environment's own directory, and the directory in
-  /// which environments can appear.
+  /// Where capture looks for its link: an existing environment's own directory, and the directory
+  /// in which environments can appear.
   std::vector<std::string> link_directories;
   std::vector<EnvironmentOnDisk> existing;
   /// What matches the pattern and is no LMDB environment; one line each.
   std::vector<std::string> notes;
 };
 
-/// kNotFound where the directory is missing, kIo where it cannot be read, kCorrupt or kVersion where
-/// the named file is no LMDB environment, kRefused for a symbolic link or a device. All name the path.
+/// kNotFound where the directory is missing, kIo where it cannot be read, kCorrupt or kVersion
+/// where the named file is no LMDB environment, kRefused for a symbolic link or a device. All name
+/// the path.
 Result<ConfiguredPlace> look_at(const config::Environment& environment);
 
-/// Whether any database has items. A lock file that LMDB makes for this gets the data's owner and mode.
+/// LMDB makes a lock file to read. One that was not there before gets the owner and mode of the
+/// data when this goes, or no program of theirs could open the environment.
+class LockFileKeeper {
+ public:
+  LockFileKeeper(const std::string& path, bool subdirectory);
+  ~LockFileKeeper();
+  LockFileKeeper(const LockFileKeeper&) = delete;
+  LockFileKeeper& operator=(const LockFileKeeper&) = delete;
+
+ private:
+  const std::string lock_file_;
+  const std::string data_file_;
+  bool was_there_;
+};
+
+/// Whether any database has items.
 Result<bool> has_items(const EnvironmentOnDisk& environment);
 
 }  // namespace hotbackup::cli

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup init: makes the group on this node and turns capture on. The group's directory and first
-// update stand before any link leads to it; a run that was cut short is finished by the next.
+// hotbackup init: makes the group on this node and turns capture on. The group's directory and
+// first update stand before any link leads to it; a run that was cut short is finished by the next.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/identity/identity.h"
 #include "common/os/unique_fd.h"
+#include "common/update/codec.h"
 #include "master/capture_watch.h"
 #include "tools/hotbackup/capture_link.h"
 #include "tools/hotbackup/command_log.h"
@@ -35,7 +37,7 @@ Result<os::UniqueFd> only_one(const config::Configuration& configuration) {
 }
 
 Result<> rename_aside(const std::string& from, const std::string& to) {
-  struct stat status{};
+  struct stat status {};
   if (::lstat(to.c_str(), &status) == 0)
     return fail(ErrorCode::kRefused, to + " exists already: move it away");
   if (::rename(from.c_str(), to.c_str()) != 0)
@@ -51,11 +53,11 @@ std::string name_time() {
   return out + "Z";
 }
 
-/// Keeps the old under another name, with its lock file. A directory is made anew at once, as programs
-/// and the link want one.
+/// Keeps the old under another name, with its lock file. A directory is made anew at once, as
+/// programs and the link want one.
 Result<std::string> put_aside(const EnvironmentOnDisk& environment, const std::string& time) {
   const std::string to = environment.path + ".replaced-" + time;
-  struct stat status{};
+  struct stat status {};
   if (::stat(environment.path.c_str(), &status) != 0)
     return fail_errno("cannot look at " + environment.path);
   HOTBACKUP_TRY(rename_aside(environment.path, to));
@@ -74,7 +76,8 @@ Result<std::string> put_aside(const EnvironmentOnDisk& environment, const std::s
 }
 
 Result<> make_group_directory(InitPlan& plan, const std::string& time) {
-  if (plan.restart_unlinked) HOTBACKUP_TRY(rename_aside(plan.directory, plan.directory + ".unlinked-" + time));
+  if (plan.restart_unlinked)
+    HOTBACKUP_TRY(rename_aside(plan.directory, plan.directory + ".unlinked-" + time));
   const fs::path groups = fs::path(plan.directory).parent_path();
   // Programs of other users pass through here to their group.
   const os::Permissions passage{static_cast<uid_t>(-1), static_cast<gid_t>(-1), 0755};
@@ -106,8 +109,8 @@ Result<> begin_journal(control::Group& group, const control::GroupRecord& record
     journal::FrameHeader fields;
     fields.epoch = epoch;
     fields.commit_time = wall_now();
-    appended = group.journal().append_control(lock, journal::FrameKind::kEpoch,
-                                              update::write_epoch({epoch, record.node_name}), fields);
+    appended = group.journal().append_control(
+        lock, journal::FrameKind::kEpoch, update::write_epoch({epoch, record.node_name}), fields);
   }
   if (!appended) return fail(std::move(appended).error().with_context("the first update"));
   HOTBACKUP_TRY(group.journal().sync_through(appended->number));
@@ -117,8 +120,8 @@ Result<> begin_journal(control::Group& group, const control::GroupRecord& record
 
 Result<std::unique_ptr<control::Group>> make_group(const config::Configuration& configuration,
                                                    InitPlan& plan) {
-  HOTBACKUP_ASSIGN(const identity::Identity own, identity::load_or_create(configuration.node.state,
-                                                                           configuration.node.name));
+  HOTBACKUP_ASSIGN(const identity::Identity own,
+                   identity::load_or_create(configuration.node.state, configuration.node.name));
   if (!plan.again) {
     plan.record.node = own.node_id;
     if (plan.record.role == control::Role::kMaster) {
@@ -150,7 +153,10 @@ Result<Done> carry_out(const Session& session, const config::Configuration& conf
   for (const EnvironmentOnDisk& environment : plan.replaced) {
     HOTBACKUP_ASSIGN(auto to, put_aside(environment, time));
     done.replaced.push_back(std::move(to));
-    if (environment.subdirectory) plan.links.push_back(environment.path);
+    auto& links = plan.links;
+    if (environment.subdirectory &&
+        std::find(links.begin(), links.end(), environment.path) == links.end())
+      links.push_back(environment.path);
   }
   for (const std::string& directory : plan.links)
     HOTBACKUP_TRY(place_capture_link(directory, plan.directory));
@@ -178,7 +184,8 @@ nlohmann::ordered_json to_json(const InitPlan& plan, const Done& done, bool dry_
   out["data_bytes"] = plan.data_bytes;
   out["restart"] = nlohmann::json::array();
   for (const master::UncapturedWriter& writer : done.writers)
-    out["restart"].push_back({{"pid", writer.pid}, {"command", writer.program}, {"path", writer.file}});
+    out["restart"].push_back(
+        {{"pid", writer.pid}, {"command", writer.program}, {"path", writer.file}});
   out["notes"] = plan.notes;
   return out;
 }
@@ -195,10 +202,11 @@ void print(const InitPlan& plan, const Done& done, bool dry_run) {
     if (place.existing.empty()) std::printf("  (joins when it appears)");
     std::printf("\n");
   }
-  if (master && plan.data_bytes > 0)
+  if (master && !plan.again && plan.data_bytes > 0)
     std::printf("  first seed  %s\n", human_bytes(plan.data_bytes).c_str());
   for (const std::string& link : plan.links)
-    std::printf("  link  %s/%s%s\n", link.c_str(), kCaptureLinkName, dry_run ? "  (would be made)" : "");
+    std::printf("  link  %s/%s%s\n", link.c_str(), kCaptureLinkName,
+                dry_run ? "  (would be made)" : "");
   if (dry_run)
     for (const EnvironmentOnDisk& environment : plan.replaced)
       std::printf("  would be kept aside  %s\n", environment.path.c_str());
@@ -230,7 +238,8 @@ Result<int> init(const Session& session, const InitOptions& options) {
 }  // namespace
 
 void add_init(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("init", "Makes a group on this node and puts its links in place");
+  auto* command =
+      app.add_subcommand("init", "Makes a group on this node and puts its links in place");
   auto options = std::make_shared<InitOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_option("--role", options->role, "what the group is here: master or slave")
@@ -241,8 +250,9 @@ void add_init(CLI::App& app, Session& session) {
                     "on a slave: data that is in the way is kept aside, as PATH.replaced-TIME");
   command->add_flag("--dry-run", options->dry_run, "says what would be done, and changes nothing");
   command->footer("May be run again after environments or peers were added.");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return init(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return init(session, *options); };
+  });
 }
 
 }  // namespace hotbackup::cli

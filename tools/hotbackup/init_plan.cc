@@ -29,10 +29,10 @@ Result<> plan_record(const config::Configuration& configuration, const config::G
       plan.restart_unlinked = true;
     } else if (present != role) {
       const std::string name(role_name(present));
-      return fail(ErrorCode::kFenced,
-                  "group " + settings.name + " is " + name + " here: type hotbackup init " +
-                      settings.name + " --role " + name + ", or hotbackup unlink " +
-                      settings.name + " first");
+      return fail(ErrorCode::kFenced, "group " + settings.name + " is " + name +
+                                          " here: type hotbackup init " + settings.name +
+                                          " --role " + name + ", or hotbackup unlink " +
+                                          settings.name + " first");
     } else {
       plan.again = true;
       record = std::move(*existing);
@@ -81,8 +81,7 @@ Result<> plan_patterns(InitPlan& plan) {
       return fail(ErrorCode::kConfig, "the path of environment " + place.name + " is too long");
   }
   if (patterns.size() > control::kPatternsMax)
-    return fail(ErrorCode::kConfig, "a group has at most " +
-                                        std::to_string(control::kPatternsMax) +
+    return fail(ErrorCode::kConfig, "a group has at most " + std::to_string(control::kPatternsMax) +
                                         " [[group.env]]: use patterns");
   for (const control::PatternRecord& pattern : patterns)
     if (std::none_of(plan.places.begin(), plan.places.end(),
@@ -133,7 +132,7 @@ void check_reachable(InitPlan& plan, const std::string& user) {
   const os::Permissions& owner = plan.record.permissions;
   if (user.empty() || owner.uid == 0) return;
   for (fs::path part = fs::path(plan.directory).parent_path();; part = part.parent_path()) {
-    struct stat status{};
+    struct stat status {};
     if (::stat(part.c_str(), &status) == 0 && (status.st_mode & S_IXOTH) == 0 &&
         !(status.st_uid == owner.uid && (status.st_mode & S_IXUSR) != 0) &&
         !(status.st_gid == owner.gid && (status.st_mode & S_IXGRP) != 0))
@@ -160,7 +159,7 @@ Result<> look_at_places(const config::Group& settings, control::Role role, InitP
     if (!place) return fail(std::move(place).error());
     plan.notes.insert(plan.notes.end(), place->notes.begin(), place->notes.end());
     for (const EnvironmentOnDisk& found : place->existing) {
-      struct stat status{};
+      struct stat status {};
       if (::stat(found.data_file().c_str(), &status) == 0)
         plan.data_bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
     }

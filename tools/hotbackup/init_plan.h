@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `init` would do, found out before anything is changed: every refusal comes from here, so that a
-// refused init leaves nothing behind and --dry-run says what the real run does.
+// What `init` would do, found out before anything is changed: every refusal comes from here, so
+// that a refused init leaves nothing behind and --dry-run says what the real run does.
 #pragma once
 
 #include <string>
@@ -20,10 +20,10 @@ struct InitOptions {
 };
 
 struct InitPlan {
-  std::string directory;         // of the group
-  bool again = false;            // the group exists and stays
+  std::string directory;          // of the group
+  bool again = false;             // the group exists and stays
   bool restart_unlinked = false;  // one that was unlinked is kept aside, and this begins anew
-  control::GroupRecord record;   // as it will be; id and node of a new group come later
+  control::GroupRecord record;    // as it will be; id and node of a new group come later
   std::vector<ConfiguredPlace> places;
   std::vector<std::string> links;           // directories that get one
   std::vector<EnvironmentOnDisk> replaced;  // renamed aside

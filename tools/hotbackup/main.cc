@@ -9,8 +9,8 @@ namespace {
 
 using namespace hotbackup;
 
-/// Everything behind "--", or behind "run", is somebody else's command line: the parser must not see
-/// it. Returns what the parser gets.
+/// Everything behind "--", or behind "run", is somebody else's command line: the parser must not
+/// see it. Returns what the parser gets.
 std::vector<std::string> split(cli::Session& session) {
   std::vector<std::string> ours;
   bool command_seen = false;
@@ -43,7 +43,8 @@ int parse(CLI::App& app, std::vector<std::string> words) {
     if (words[i] == "--config") {
       ++i;
     } else if (!words[i].starts_with('-')) {
-      if (app.get_subcommand_no_throw(words[i]) == nullptr)
+      const auto named = [&](const CLI::App* command) { return command->get_name() == words[i]; };
+      if (app.get_subcommands(named).empty())
         return usage_error("there is no command '" + words[i] + "'");
       break;
     }

@@ -53,7 +53,7 @@ std::string find_program(const std::string& name) {
     const std::size_t end = rest.find(':');
     std::string candidate(rest.substr(0, end));
     candidate = (candidate.empty() ? "." : candidate) + "/" + name;
-    struct stat status{};
+    struct stat status {};
     if (::stat(candidate.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
         ::access(candidate.c_str(), X_OK) == 0)
       return candidate;
@@ -67,12 +67,14 @@ Result<int> run(const Session& session) {
     return fail(ErrorCode::kConfig, "which command? Type hotbackup run -- CMD…");
   HOTBACKUP_ASSIGN(const std::string library, capture_library());
   const std::string program = find_program(session.program.front());
-  struct stat status{};
+  struct stat status {};
   if (!program.empty() && ::stat(program.c_str(), &status) == 0 &&
       (((status.st_mode & S_ISUID) != 0 && status.st_uid != ::geteuid()) ||
        ((status.st_mode & S_ISGID) != 0 && status.st_gid != ::getegid())))
-    return fail(ErrorCode::kRefused, program + " is set-user-id or set-group-id, so the system drops LD_PRELOAD and it would "
-                                               "write uncaptured: run it as the user it changes to");
+    return fail(ErrorCode::kRefused,
+                program +
+                    " is set-user-id or set-group-id, so the system drops LD_PRELOAD and it would "
+                    "write uncaptured: run it as the user it changes to");
 
   const char* before = std::getenv("LD_PRELOAD");
   const std::string preload =
@@ -94,9 +96,11 @@ Result<int> run(const Session& session) {
 }  // namespace
 
 void add_run(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("run", "Runs one command under capture: hotbackup run -- CMD…");
-  command->footer("Everything behind -- is the command and its arguments. Exit code: the command's; "
-                  "127 when it is not found, 126 when it cannot be executed.");
+  auto* command =
+      app.add_subcommand("run", "Runs one command under capture: hotbackup run -- CMD…");
+  command->footer(
+      "Everything behind -- is the command and its arguments. Exit code: the command's; "
+      "127 when it is not found, 126 when it cannot be executed.");
   command->callback([&session] { session.action = [&session] { return run(session); }; });
 }
 

@@ -18,8 +18,7 @@ struct RoleOptions {
 /// configuration and the control file.
 Result<int> role(const Session& session, const RoleOptions& options) {
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
-  HOTBACKUP_ASSIGN(const config::Group* settings,
-                   config::find_group(configuration, options.group));
+  HOTBACKUP_ASSIGN(const config::Group* settings, config::find_group(configuration, options.group));
   control::Role role = control::Role::kNone;
   auto group = control::Group::open(group_directory(configuration, settings->name));
   if (group)
@@ -53,9 +52,10 @@ Result<int> show_identity(const Session& session) {
   const config::Node& node = configuration.node;
   HOTBACKUP_ASSIGN(const identity::Identity own, identity::load_or_create(node.state, node.name));
   if (session.json)
-    std::printf("%s\n", nlohmann::ordered_json{{"node", node.name}, {"fingerprint", own.fingerprint}}
-                            .dump()
-                            .c_str());
+    std::printf("%s\n",
+                nlohmann::ordered_json{{"node", node.name}, {"fingerprint", own.fingerprint}}
+                    .dump()
+                    .c_str());
   else
     std::printf("%s\n", own.fingerprint.c_str());
   return kDone;
@@ -64,14 +64,16 @@ Result<int> show_identity(const Session& session) {
 }  // namespace
 
 void add_role(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("role", "Prints a group's role here: master, slave, fenced, none");
+  auto* command =
+      app.add_subcommand("role", "Prints a group's role here: master, slave, fenced, none");
   auto options = std::make_shared<RoleOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_option("--is", options->is, "prints nothing; exit 0 if this is the role, else 3")
       ->type_name("ROLE")
       ->check(CLI::IsMember({"master", "slave", "fenced", "none"}));
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return role(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return role(session, *options); };
+  });
 }
 
 void add_config(CLI::App& app, Session& session) {
@@ -80,7 +82,8 @@ void add_config(CLI::App& app, Session& session) {
 }
 
 void add_identity(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("identity", "Prints this node's fingerprint; makes its key if need be");
+  auto* command =
+      app.add_subcommand("identity", "Prints this node's fingerprint; makes its key if need be");
   command->callback([&session] { session.action = [&session] { return show_identity(session); }; });
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup unlink: turns capture off again. The group is marked off before its links go, so that no
-// program can be captured half.
+// hotbackup unlink: turns capture off again. The group is marked off before its links go, so that
+// no program can be captured half.
 #include <unistd.h>
 
 #include <cstdio>
@@ -20,7 +20,9 @@ struct UnlinkOptions {
   bool yes = false;
 };
 
-std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string parent_of(const std::string& path) {
+  return path.substr(0, path.rfind('/'));
+}
 
 /// Where init and the slave server put links: in and beside everything the group knows.
 Result<std::set<std::string>> possible_places(const std::string& directory) {
@@ -41,10 +43,11 @@ Result<> confirm(const std::string& group) {
   if (::isatty(STDIN_FILENO) == 0)
     return fail(ErrorCode::kConfig, "this ends the capture of group " + group +
                                         ": without a terminal to ask at, add --yes");
-  std::fprintf(stderr,
-               "Programs that write to group %s will not be captured any more, and its history ends; "
-               "the data stay. Go on? [y/N] ",
-               group.c_str());
+  std::fprintf(
+      stderr,
+      "Programs that write to group %s will not be captured any more, and its history ends; "
+      "the data stay. Go on? [y/N] ",
+      group.c_str());
   std::string answer;
   std::getline(std::cin, answer);
   if (answer == "y" || answer == "yes") return {};
@@ -66,9 +69,10 @@ Result<int> unlink_group(const Session& session, const UnlinkOptions& options) {
     if (was_there) removed.push_back(place + "/" + kCaptureLinkName);
   }
   if (session.json) {
-    std::printf("%s\n", nlohmann::ordered_json{{"group", opened->settings->name}, {"removed", removed}}
-                            .dump()
-                            .c_str());
+    std::printf("%s\n",
+                nlohmann::ordered_json{{"group", opened->settings->name}, {"removed", removed}}
+                    .dump()
+                    .c_str());
     return kDone;
   }
   std::printf("%s  capture is off; the data stay\n", opened->settings->name.c_str());
@@ -81,7 +85,7 @@ Result<int> unlink_group(const Session& session, const UnlinkOptions& options) {
 void add_unlink(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand("unlink", "Turns capture off again and leaves the data");
   auto options = std::make_shared<UnlinkOptions>();
-  command->add_option("GROUP", options->group, "the group")->required();
+  command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_flag("--yes", options->yes, "does not ask; needed without a terminal");
   command->callback([&session, options] {
     session.action = [&session, options] { return unlink_group(session, *options); };

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "tools/hotbackup/command.h"
+#include "tools/hotbackup/group_status.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -21,39 +21,23 @@ struct WaitOptions {
   std::string timeout;
 };
 
-/// How many peers have to have it, by the group's `acknowledge`.
-std::size_t peers_needed(const config::Acknowledge& acknowledge, std::size_t peers) {
-  switch (acknowledge.kind) {
-    case config::Acknowledge::Kind::kAll: return peers;
-    case config::Acknowledge::Kind::kCount: return acknowledge.count;
-    case config::Acknowledge::Kind::kAny: break;
-  }
-  return 1;
-}
-
 /// What the group's slaves, as many as count, or this copy have by now.
 std::uint64_t reached(control::Group& group, const config::Group& settings, bool applied) {
-  control::Layout& layout = group.layout();
   if (group.role() != control::Role::kMaster)
-    return applied ? layout.applied.load() : group.synced().value;
-  std::vector<std::uint64_t> numbers;
-  for (const std::string& name : settings.peers)
-    if (const control::PeerEntry* peer = group.peer(name))
-      numbers.push_back(applied ? peer->applied.load() : peer->journaled.load());
-  const std::size_t needed = peers_needed(settings.acknowledge, numbers.size());
-  if (needed == 0 || needed > numbers.size()) return 0;
-  std::sort(numbers.begin(), numbers.end(), std::greater<>());
-  return numbers[needed - 1];
+    return applied ? group.layout().applied.load() : group.synced().value;
+  const Reached peers = reached_by_peers(group, settings);
+  return applied ? peers.applied : peers.journaled;
 }
 
-/// Everything so far: on a slave also what its master is known to have.
+/// Everything so far: on a slave also what its master is known to have, and its first seed at
+/// least.
 std::uint64_t everything(control::Group& group, const config::Group& settings) {
   std::uint64_t number = group.made().value;
   if (group.role() == control::Role::kMaster) return number;
   for (const std::string& name : settings.peers)
     if (const control::PeerEntry* peer = group.peer(name))
       number = std::max(number, peer->published.load());
-  return number;
+  return std::max<std::uint64_t>(number, 1);
 }
 
 Result<std::optional<milliseconds>> parse_timeout(const std::string& text) {
@@ -86,16 +70,31 @@ int report(const Session& session, const config::Group& settings, const std::str
   return kDone;
 }
 
-Result<int> wait(const Session& session, const WaitOptions& options) {
+/// "wait 42" where there is only one group: the word is the number, unless a group is called so.
+Result<> take_number(const Session& session, WaitOptions& options) {
+  if (options.number || options.group.empty() ||
+      options.group.find_first_not_of("0123456789") != std::string::npos)
+    return {};
+  HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
+  if (config::find_group(configuration, options.group)) return {};
+  options.number = std::strtoull(options.group.c_str(), nullptr, 10);
+  options.group.clear();
+  return {};
+}
+
+Result<int> wait(const Session& session, WaitOptions options) {
   HOTBACKUP_ASSIGN(const auto timeout, parse_timeout(options.timeout));
+  HOTBACKUP_TRY(take_number(session, options));
   HOTBACKUP_ASSIGN(const auto opened, open_group(session, options.group));
   control::Group& group = *opened->group;
   const config::Group& settings = *opened->settings;
   const bool master = group.role() == control::Role::kMaster;
   if (master && settings.peers.empty())
-    return fail(ErrorCode::kFenced,
-                "group " + settings.name + " has no peer to wait for: add one to the configuration");
-  const std::string level = !options.level.empty() ? options.level : master ? "journaled" : "applied";
+    return fail(ErrorCode::kFenced, "group " + settings.name +
+                                        " has no peer to wait for: add one to the configuration");
+  const std::string level = !options.level.empty() ? options.level
+                            : master               ? "journaled"
+                                                   : "applied";
   const std::uint64_t number = options.number.value_or(everything(group, settings));
 
   const auto start = steady_clock::now();
@@ -109,8 +108,8 @@ Result<int> wait(const Session& session, const WaitOptions& options) {
       if (session.json) (void)report(session, settings, level, number, has, waited);
       return fail(ErrorCode::kTimeout, "group " + settings.name + " has update " +
                                            std::to_string(has) + " " + level + ", not " +
-                                           std::to_string(number) +
-                                           ": see hotbackup status " + settings.name);
+                                           std::to_string(number) + ": see hotbackup status " +
+                                           settings.name);
     }
     milliseconds slice(1000);
     if (timeout) slice = std::min(slice, *timeout - waited);
@@ -121,18 +120,21 @@ Result<int> wait(const Session& session, const WaitOptions& options) {
 }  // namespace
 
 void add_wait(CLI::App& app, Session& session) {
-  auto* command =
-      app.add_subcommand("wait", "Waits until the slave (or this copy) has update N, or everything so far");
+  auto* command = app.add_subcommand(
+      "wait", "Waits until the slave (or this copy) has update N, or everything so far");
   auto options = std::make_shared<WaitOptions>();
-  command->add_option("GROUP", options->group, "the group")->required();
+  command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_option("N", options->number, "update number; everything so far if left out");
-  command->add_option("--for", options->level,
-                      "journaled: safe on the slave's disk; applied: visible in its copy. Default: "
-                      "journaled on a master, applied on a slave")
+  command
+      ->add_option("--for", options->level,
+                   "journaled: safe on the slave's disk; applied: visible in its copy. Default: "
+                   "journaled on a master, applied on a slave")
       ->check(CLI::IsMember({"journaled", "applied"}));
-  command->add_option("--timeout", options->timeout, "gives up then with exit 5: \"10 s\", \"3 min\", or seconds");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return wait(session, *options); }; });
+  command->add_option("--timeout", options->timeout,
+                      "gives up then with exit 5: \"10 s\", \"3 min\", or seconds");
+  command->callback([&session, options] {
+    session.action = [&session, options] { return wait(session, *options); };
+  });
 }
 
 }  // namespace hotbackup::cli

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/hotbackup/group_status.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/control/shared_text.h"
+#include "common/journal/reader.h"
+
+namespace hotbackup::cli {
+namespace {
+
+// A queue's first segment is read frame by frame up to this; an update beyond it has its own
+// segment.
+constexpr std::uint64_t kReadBytesMax = 64 << 20;
+
+std::optional<WallTime> time_of(std::int64_t ns) {
+  if (ns == 0) return std::nullopt;
+  return WallTime(std::chrono::nanoseconds(ns));
+}
+
+/// Bytes of the frames in segments after `segment`; the active one through the tail.
+std::uint64_t bytes_after(control::Group& group, const std::vector<UpdateNumber>& segments,
+                          UpdateNumber segment) {
+  const journal::SharedTail& tail = group.layout().tail;
+  std::uint64_t bytes = 0;
+  for (const UpdateNumber first : segments) {
+    if (first <= segment) continue;
+    std::uint64_t end = tail.offset;
+    if (first.value != tail.segment_first.load()) {
+      auto file = group.journal_directory().open(journal::segment_name(first), /*writable=*/false);
+      if (!file) continue;  // retired meanwhile
+      end = (*file)->size().value_or(0);
+    }
+    if (end > journal::kSegmentHeaderBytes) bytes += end - journal::kSegmentHeaderBytes;
+  }
+  return bytes;
+}
+
+/// Updates after `done` through `last`.
+Result<Stretch> measure(control::Group& group, std::uint64_t done, std::uint64_t last) {
+  Stretch stretch;
+  if (last <= done) return stretch;
+  stretch.updates = last - done;
+  HOTBACKUP_ASSIGN(const auto segments, journal::list_segments(group.journal_directory()));
+  const auto after = std::upper_bound(segments.begin(), segments.end(), UpdateNumber(done + 1));
+  if (after == segments.begin()) return stretch;  // history that is gone: a seed is due
+  const UpdateNumber end_of_segment = after == segments.end()
+                                          ? UpdateNumber(last)
+                                          : std::min(after->previous(), UpdateNumber(last));
+  journal::Reader reader(group.journal_directory(), group.id());
+  HOTBACKUP_TRY(reader.seek(UpdateNumber(done + 1)));
+  while (reader.next_number() <= end_of_segment && stretch.bytes < kReadBytesMax) {
+    HOTBACKUP_ASSIGN(const auto frame, reader.next(end_of_segment));
+    if (!frame) break;
+    if (frame->header.part != 0) continue;
+    if (!stretch.oldest) stretch.oldest = frame->header.commit_time;
+    stretch.bytes += frame->header.update_bytes;
+  }
+  stretch.bytes += bytes_after(group, segments, *(after - 1));
+  return stretch;
+}
+
+void add_incident(GroupStatus& status, std::string code, std::string text, std::string action,
+                  std::optional<WallTime> time) {
+  status.incidents.push_back({std::move(code), "error", std::move(text), std::move(action), time});
+}
+
+Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_t done,
+                        std::uint64_t last) {
+  auto stretch = measure(group, done, last);
+  if (stretch) return *stretch;
+  // Segments that go while they are read are no incident, and neither is a queue just emptied.
+  if (stretch.error().code() != ErrorCode::kGap && stretch.error().code() != ErrorCode::kNotFound &&
+      status.incidents.empty())
+    add_incident(status, "HB-" + std::string(error_code_name(stretch.error().code())),
+                 stretch.error().text(),
+                 "the journal is damaged: stop the programs that write to this group, and restore "
+                 "the segment or begin anew from the better copy",
+                 std::nullopt);
+  Stretch unknown;
+  unknown.updates = last > done ? last - done : 0;
+  return unknown;
+}
+
+PeerStatus read_peer(const control::PeerEntry& entry) {
+  PeerStatus peer;
+  peer.name = entry.name;
+  peer.link = static_cast<control::LinkState>(entry.link.load());
+  peer.text = control::read_guarded(entry.text_sequence, entry.text, sizeof entry.text);
+  peer.seeded = entry.seeded.load() != 0;
+  peer.sent = entry.sent.load();
+  peer.journaled = entry.journaled.load();
+  peer.applied = entry.applied.load();
+  peer.published = entry.published.load();
+  peer.heard = time_of(entry.heard_ns.load());
+  return peer;
+}
+
+ServerStatus read_server(control::Group& group) {
+  const bool master = group.role() == control::Role::kMaster;
+  const auto which = master ? control::Group::Server::kMaster : control::Group::Server::kSlave;
+  const control::ServerEntry& entry = group.layout().servers[static_cast<std::size_t>(which)];
+  ServerStatus server;
+  server.program = master ? "hotbackup-master" : "hotbackup-slave";
+  server.alive = group.server_alive(which);
+  server.pid = entry.pid.load();
+  server.started = time_of(entry.started_ns.load());
+  server.last_alive = time_of(entry.alive_ns.load());
+  server.stopped = time_of(entry.stopped_ns.load());
+  return server;
+}
+
+void read_tables(control::Group& group, const config::Group& settings, GroupStatus& status) {
+  const control::Layout& layout = group.layout();
+  for (const std::string& name : settings.peers)
+    if (const control::PeerEntry* peer = group.peer(name)) status.peers.push_back(read_peer(*peer));
+  for (std::uint32_t n = 1; n <= group.environment_count(); ++n) {
+    const control::EnvironmentEntry* entry = group.environment(EnvironmentNumber(n));
+    if (entry == nullptr) continue;
+    const bool unlogged = static_cast<control::EnvironmentState>(entry->state.load()) ==
+                          control::EnvironmentState::kUnlogged;
+    status.environments.push_back({n, entry->name, entry->path, unlogged});
+    if (unlogged)
+      add_incident(status, "HB-unlogged",
+                   "environment " + std::string(entry->name) +
+                       " was written without capture (LMDB transaction " +
+                       std::to_string(entry->unlogged_at.load()) + ")",
+                   "start every program that writes there under capture; the copy lacks that write "
+                   "until it is seeded anew",
+                   std::nullopt);
+  }
+  if (const auto incident = group.incident())
+    add_incident(status, incident->code, incident->text, "", incident->time);
+  status.os_error = static_cast<int>(layout.tail.failed.load());
+  if (status.os_error != 0)
+    add_incident(status, "HB-journal-failed",
+                 std::string("the journal could not be synced: ") + std::strerror(status.os_error),
+                 "stop the programs that write to this group, mend the disk, start them again",
+                 std::nullopt);
+}
+
+void read_numbers(control::Group& group, const config::Group& settings, GroupStatus& status) {
+  if (group.role() == control::Role::kMaster) {
+    const Reached reached = reached_by_peers(group, settings);  // first: it only grows
+    status.published = group.published().value;
+    status.made = group.made().value;
+    status.sent = std::min(reached.sent, status.published);
+    status.journaled = std::min(reached.journaled, status.published);
+    status.applied = std::min(reached.applied, status.published);
+    status.queue = measure_or_tell(group, status, status.journaled, status.made);
+    status.exposure = status.queue;
+    status.exposure.updates = status.published - status.journaled;
+    if (status.exposure.updates == 0) status.exposure.oldest.reset();
+    status.behind = measure_or_tell(group, status, status.applied, status.published);
+    return;
+  }
+  status.applied = group.layout().applied.load();
+  status.journaled = std::max(group.synced().value, status.applied);
+  status.sent = std::max(group.made().value, status.journaled);
+  status.published = status.sent;
+  for (const PeerStatus& peer : status.peers)
+    status.published = std::max(status.published, peer.published);
+  status.made = status.published;
+  status.queue = measure_or_tell(group, status, status.applied, status.journaled);
+  status.behind = status.queue;
+}
+
+}  // namespace
+
+Reached reached_by_peers(control::Group& group, const config::Group& settings) {
+  std::vector<std::uint64_t> sent, journaled, applied;
+  for (const std::string& name : settings.peers) {
+    const control::PeerEntry* peer = group.peer(name);
+    if (peer == nullptr) continue;
+    sent.push_back(peer->sent.load());
+    journaled.push_back(peer->journaled.load());
+    applied.push_back(peer->applied.load());
+  }
+  std::size_t needed = 1;
+  if (settings.acknowledge.kind == config::Acknowledge::Kind::kAll) needed = sent.size();
+  if (settings.acknowledge.kind == config::Acknowledge::Kind::kCount)
+    needed = settings.acknowledge.count;
+  if (needed == 0 || needed > sent.size()) return {};
+  for (auto* numbers : {&sent, &journaled, &applied})
+    std::sort(numbers->begin(), numbers->end(), std::greater<>());
+  return {sent[needed - 1], journaled[needed - 1], applied[needed - 1]};
+}
+
+Result<GroupStatus> read_status(const config::Configuration& configuration,
+                                const config::Group& settings) {
+  GroupStatus status;
+  status.name = settings.name;
+  status.node = configuration.node.name;
+  status.check_period = settings.check_period;
+  status.now = wall_now();
+  auto opened = control::Group::open(group_directory(configuration, settings.name));
+  if (!opened) {
+    if (opened.error().code() == ErrorCode::kNotFound) return status;
+    return fail(std::move(opened).error().with_context("group " + settings.name));
+  }
+  control::Group& group = **opened;
+  status.initialised = true;
+  status.role = group.role();
+  status.epoch = group.epoch().counter;
+  status.server = read_server(group);
+  status.master_name = group.layout().master_name;
+  if (status.role == control::Role::kMaster)
+    status.master_address = config::to_text(configuration.node.listen);
+  else if (const config::Peer* master = config::find_peer(configuration, status.master_name);
+           master != nullptr && !master->addresses.empty())
+    status.master_address = config::to_text(master->addresses.front());
+  read_tables(group, settings, status);
+  read_numbers(group, settings, status);
+  status.now = wall_now();
+  return status;
+}
+
+}  // namespace hotbackup::cli

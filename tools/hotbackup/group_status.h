@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known about a group on this node, from its control file and journal alone, so that it can
+// be told when no server runs. Reading takes no lock that a program or server could hold.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "tools/hotbackup/command.h"
+
+namespace hotbackup::cli {
+
+struct PeerStatus {
+  std::string name;
+  control::LinkState link = control::LinkState::kStopped;
+  std::string text;  // why it is so, if it failed
+  bool seeded = false;
+  std::uint64_t sent = 0;
+  std::uint64_t journaled = 0;
+  std::uint64_t applied = 0;
+  std::uint64_t published = 0;    // on a slave: what this master is known to have
+  std::optional<WallTime> heard;  // its last message
+};
+
+struct ServerStatus {
+  std::string program;
+  bool alive = false;
+  std::uint32_t pid = 0;
+  std::optional<WallTime> started;  // since this boot
+  std::optional<WallTime> last_alive;
+  std::optional<WallTime> stopped;  // cleanly
+};
+
+struct EnvironmentStatus {
+  std::uint32_t number = 0;
+  std::string name;
+  std::string path;
+  bool unlogged = false;  // somebody wrote without capture
+};
+
+struct Incident {
+  std::string code;
+  std::string severity;
+  std::string text;
+  std::string action;
+  std::optional<WallTime> time;
+};
+
+/// A stretch of the journal that is still due somewhere.
+struct Stretch {
+  std::uint64_t updates = 0;
+  std::uint64_t bytes = 0;         // exact in the first segment; later ones with their unused end
+  std::optional<WallTime> oldest;  // commit time of its first update
+};
+
+struct GroupStatus {
+  std::string name;
+  std::string node;
+  bool initialised = false;
+  control::Role role = control::Role::kNone;
+  std::uint64_t epoch = 0;
+  std::string master_name;
+  std::string master_address;
+  WallTime now;
+  std::chrono::milliseconds check_period{2000};
+  /// On a slave, made and published are what its master is known to have.
+  std::uint64_t made = 0;
+  std::uint64_t published = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t journaled = 0;
+  std::uint64_t applied = 0;
+  Stretch queue;     // master: not acknowledged; slave: received and not applied
+  Stretch exposure;  // master: returned to callers and not acknowledged
+  Stretch behind;    // not visible in the copy
+  std::vector<PeerStatus> peers;
+  std::vector<EnvironmentStatus> environments;
+  std::vector<Incident> incidents;
+  ServerStatus server;  // the one that serves the group in its role
+  int os_error = 0;     // not 0: the journal cannot be written any more
+};
+
+/// A group that is not initialised is a status too.
+Result<GroupStatus> read_status(const config::Configuration& configuration,
+                                const config::Group& settings);
+
+/// How far the peers that count by `acknowledge` have come.
+struct Reached {
+  std::uint64_t sent = 0;
+  std::uint64_t journaled = 0;
+  std::uint64_t applied = 0;
+};
+Reached reached_by_peers(control::Group& group, const config::Group& settings);
+
+}  // namespace hotbackup::cli

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/hotbackup/verdict.h"
+
+#include <algorithm>
+
+namespace hotbackup::cli {
+namespace {
+
+using control::LinkState;
+using control::Role;
+
+// What a link that works may be behind before it counts as exposed: the default loss limit.
+constexpr std::chrono::seconds kExposureMax(10);
+
+std::string age(WallTime now, WallTime then) {
+  return human_duration(std::max(now - then, std::chrono::nanoseconds(0)));
+}
+
+std::string updates(std::uint64_t count) {
+  return human_count(count) + (count == 1 ? " update" : " updates");
+}
+
+bool silent(const GroupStatus& status, const PeerStatus& peer) {
+  return !peer.heard || status.now - *peer.heard > 3 * status.check_period;
+}
+
+/// How active a link is; the best one speaks for the group.
+int activity(LinkState link) {
+  switch (link) {
+    case LinkState::kStreaming:
+      return 7;
+    case LinkState::kSeeding:
+      return 6;
+    case LinkState::kConnected:
+      return 5;
+    case LinkState::kWaitingForCapture:
+      return 4;
+    case LinkState::kRefused:
+      return 3;
+    case LinkState::kCalling:
+    case LinkState::kWaitingForCall:
+      return 2;
+    case LinkState::kStopped:
+      break;
+  }
+  return 1;
+}
+
+/// Of a master: the peer that would be promoted. Of a slave: its master.
+const PeerStatus* best_peer(const GroupStatus& status) {
+  const PeerStatus* best = nullptr;
+  for (const PeerStatus& peer : status.peers) {
+    if (status.role == Role::kSlave && peer.name == status.master_name) return &peer;
+    if (best == nullptr || std::make_pair(peer.journaled, activity(peer.link)) >
+                               std::make_pair(best->journaled, activity(best->link)))
+      best = &peer;
+  }
+  return best;
+}
+
+std::string restart_hint(const ServerStatus& server) {
+  return "Next: start " + server.program;
+}
+
+/// Why a link does not stream, and what to do.
+std::pair<std::string, std::string> trouble(const GroupStatus& status, const PeerStatus& peer) {
+  const bool master = status.role == Role::kMaster;
+  const std::string other = master ? "hotbackup-slave" : "hotbackup-master";
+  const std::string start = "Next: see that " + other + " runs on " + peer.name;
+  switch (peer.link) {
+    case LinkState::kWaitingForCapture:
+      return {peer.text.empty() ? "waiting for capture" : peer.text,
+              "Next: restart these programs under capture"};
+    case LinkState::kRefused:
+      return {peer.name + " and this node do not agree: " + peer.text,
+              "Next: hotbackup status on " + peer.name};
+    case LinkState::kSeeding:
+      return {"seeding " + (master ? peer.name : "from " + peer.name), ""};
+    case LinkState::kConnected:
+    case LinkState::kStreaming:
+      if (silent(status, peer))
+        return {peer.name + " silent" + (peer.heard ? " " + age(status.now, *peer.heard) : ""),
+                start};
+      return {"connected with " + peer.name, ""};
+    default:
+      break;
+  }
+  std::string text = peer.name + (peer.heard ? " silent " + age(status.now, *peer.heard)
+                                             : std::string(" has not been heard"));
+  if (!peer.text.empty()) text += ": " + peer.text;
+  return {text, start};
+}
+
+std::string with_next(std::string text, const std::string& next) {
+  return next.empty() ? text : text + ". " + next;
+}
+
+Verdict judge_master(const GroupStatus& status) {
+  const PeerStatus* peer = best_peer(status);
+  if (peer == nullptr)
+    return {false,
+            "EXPOSED: losing this machine now loses everything (no peer is configured). "
+            "Next: add a [[peer]] and run hotbackup init again"};
+  const bool no_copy = !peer->seeded && peer->journaled == 0;
+  const auto exposed = [&](const std::string& why, const std::string& next) {
+    const std::string because = no_copy ? peer->name + " has no copy yet; " + why : why;
+    return Verdict{
+        false, with_next("EXPOSED: losing this machine now loses " +
+                             (no_copy ? "everything" : updates(status.exposure.updates)) + " (" +
+                             because + ")",
+                         next)};
+  };
+  if (!status.server.alive)
+    return exposed(status.server.program + " " + server_text(status.server),
+                   restart_hint(status.server));
+  if (peer->link != LinkState::kStreaming || silent(status, *peer)) {
+    const auto [why, next] = trouble(status, *peer);
+    return exposed(why, next);
+  }
+  if (status.exposure.oldest && status.now - *status.exposure.oldest > kExposureMax)
+    return exposed(
+        peer->name + " is " + age(status.now, *status.exposure.oldest) + " behind, and catching up",
+        "");
+  std::string equal = status.exposure.updates == 0 ? "equal" : peer->name + " has it";
+  equal += " at " + human_count(peer->journaled) + " " + iso8601(*peer->heard).substr(11, 8) + "Z";
+  return {true, "PROTECTED by " + peer->name + ": losing this machine now loses " +
+                    updates(status.exposure.updates) + " (" + equal + ")"};
+}
+
+Verdict judge_slave(const GroupStatus& status) {
+  const PeerStatus* peer = best_peer(status);
+  if (peer == nullptr)
+    return {
+        false,
+        "NO COPY YET: no peer is configured. Next: add a [[peer]] and run hotbackup init again"};
+  const std::uint64_t missing = status.published - status.journaled;
+  const bool empty = status.journaled == 0;
+  const std::string loses = empty ? "NO COPY YET" : "MAY LOSE " + human_count(missing) + " or more";
+  if (!status.server.alive)
+    return {false,
+            with_next(loses + ": " + status.server.program + " " + server_text(status.server),
+                      restart_hint(status.server))};
+  if (empty || peer->link != LinkState::kStreaming || silent(status, *peer)) {
+    const auto [why, next] = trouble(status, *peer);
+    return {false, with_next(loses + ": " + why, next)};
+  }
+  return {true, "READY: promoting now loses " + human_count(missing) + " (" + peer->name +
+                    " heard " + age(status.now, *peer->heard) + " ago)"};
+}
+
+}  // namespace
+
+Verdict judge(const GroupStatus& status) {
+  if (!status.initialised)
+    return {false,
+            "NOT INITIALISED. Next: hotbackup init " + status.name + " --role master (or slave)"};
+  Verdict verdict;
+  switch (status.role) {
+    case Role::kMaster:
+      verdict = judge_master(status);
+      break;
+    case Role::kSlave:
+      verdict = judge_slave(status);
+      break;
+    case Role::kFenced:
+      return {false, "FENCED: a newer master was promoted, and writes here are refused"};
+    case Role::kNone:
+      return {false, "OFF: unlinked. Next: hotbackup init " + status.name +
+                         " --role master (or slave) begins anew"};
+  }
+  if (!status.incidents.empty()) {
+    const Incident& incident = status.incidents.front();
+    verdict.good = false;
+    verdict.text += "; " + incident.code + ": " + incident.text;
+    if (!incident.action.empty()) verdict.text += ". Next: " + incident.action;
+  }
+  return verdict;
+}
+
+std::string verdict_line(const GroupStatus& status, const Verdict& verdict) {
+  if (!status.initialised || status.role == Role::kNone)
+    return status.name + "  " + status.node + "  " + verdict.text;
+  std::string role(role_name(status.role));
+  std::transform(role.begin(), role.end(), role.begin(), ::toupper);
+  return status.name + "  " + role + " " + status.node + "  epoch " + std::to_string(status.epoch) +
+         "  " + verdict.text;
+}
+
+std::string peer_state(const GroupStatus& status, const PeerStatus& peer) {
+  if (!status.server.alive) return "stopped";
+  switch (peer.link) {
+    case LinkState::kStopped:
+      return "stopped";
+    case LinkState::kCalling:
+      return "calling";
+    case LinkState::kWaitingForCall:
+      return "waiting for call";
+    case LinkState::kConnected:
+      return "connected";
+    case LinkState::kSeeding:
+      return "seeding";
+    case LinkState::kWaitingForCapture:
+      return "waiting for capture";
+    case LinkState::kRefused:
+      return "refused";
+    case LinkState::kStreaming:
+      break;
+  }
+  if (status.role == Role::kSlave)
+    return status.journaled < status.published ? "receiving" : "idle";
+  if (peer.sent < status.published) return "writing";
+  return peer.journaled < status.published ? "waiting for ack" : "idle";
+}
+
+std::string group_state(const GroupStatus& status) {
+  if (!status.initialised) return "not initialised";
+  if (status.role == Role::kNone || status.os_error != 0 || !status.server.alive) return "stopped";
+  const PeerStatus* most = nullptr;
+  for (const PeerStatus& peer : status.peers)
+    if (most == nullptr || activity(peer.link) > activity(most->link)) most = &peer;
+  if (most != nullptr) return peer_state(status, *most);
+  return status.role == Role::kSlave ? "waiting for call" : "idle";
+}
+
+std::string server_text(const ServerStatus& server) {
+  if (server.alive)
+    return "runs since " + iso8601(server.started.value_or(WallTime())) + ", pid " +
+           std::to_string(server.pid);
+  if (!server.started) return "has not run since boot";
+  if (server.stopped) return "stopped cleanly at " + iso8601(*server.stopped);
+  return "was killed; last alive at " + iso8601(server.last_alive.value_or(*server.started));
+}
+
+}  // namespace hotbackup::cli
