@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// A group in a temporary directory, the environments in it, what its journal says, and copies made
+// from the journal alone.
+#pragma once
+
+#include <lmdb.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/control/group.h"
+#include "common/journal/reader.h"
+#include "common/lmdb/apply_operation.h"
+#include "tests/support/temporary_directory.h"
+
+namespace hotbackup::test {
+
+/// <temporary>/group is the group; everything <temporary>/data/env* belongs to it: files by the
+/// link in data/, directories by a link of their own.
+class GroupFixture {
+ public:
+  explicit GroupFixture(control::Role role = control::Role::kMaster,
+                        std::uint64_t segment_bytes = 4 << 20);
+
+  control::Group& group() { return *group_; }
+  std::string group_path() const { return temporary_.path() + "/group"; }
+  std::string data() const { return temporary_.path() + "/data"; }
+  const std::string& path() const { return temporary_.path(); }
+  /// Makes the directory with its link and returns its path.
+  std::string environment_directory(const std::string& name);
+  void set_role(control::Role role);
+
+  struct Update {
+    UpdateNumber number;
+    EnvironmentNumber environment;
+    journal::FrameKind kind;
+    TxnId txnid;
+    bool is_void = false;
+    std::vector<std::string> operations;  // "put users alice=1"
+  };
+  /// The whole journal.
+  std::vector<Update> updates();
+  /// Operations of the newest update, which must not be void.
+  std::vector<std::string> last_operations();
+
+ private:
+  TemporaryDirectory temporary_;
+  std::unique_ptr<control::Group> group_;
+};
+
+/// "" is the main database; records of named databases in it are left out.
+struct DatabaseContent {
+  unsigned flags = 0;
+  std::set<std::pair<std::string, std::string>> items;
+  bool operator==(const DatabaseContent&) const = default;
+};
+using Content = std::map<std::string, DatabaseContent>;
+
+/// All that an environment holds. A difference is described by explain(), empty when equal.
+Content content_of(MDB_env* env);
+std::string explain(const Content& a, const Content& b);
+
+/// Made by replaying the journal's updates of one environment, voids left out.
+class Copy {
+ public:
+  Copy(GroupFixture& fixture, EnvironmentNumber environment, const std::string& path);
+  /// Goes on from where the last call ended.
+  void replay();
+  Content content() { return content_of(environment_.get()); }
+
+ private:
+  GroupFixture& fixture_;
+  const EnvironmentNumber number_;
+  lmdb::Environment environment_;
+  lmdb::DatabaseHandles handles_;
+  UpdateNumber next_{1};
+};
+
+/// Opens for tests: 256 MiB map, 32 databases.
+MDB_env* open_env(const std::string& path, unsigned flags = 0);
+
+inline MDB_val val(std::string_view bytes) {
+  return {bytes.size(), const_cast<char*>(bytes.data())};
+}
+inline std::string text(const MDB_val& value) {
+  return {static_cast<const char*>(value.mv_data), value.mv_size};
+}
+
+/// Runs a program to its end and gives its exit code, or -signal.
+int run_program(const std::vector<std::string>& arguments,
+                const std::vector<std::pair<std::string, std::string>>& variables = {});
+/// Path of a helper program built beside this test.
+std::string helper(const std::string& name);
+
+}  // namespace hotbackup::test
