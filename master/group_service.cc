@@ -9,6 +9,7 @@
 
 #include "common/control/retention.h"
 #include "common/journal/segment.h"
+#include "master/slot_resolver.h"
 
 namespace hotbackup::master {
 namespace {
@@ -21,6 +22,7 @@ std::uint64_t control_inode(const std::string& directory) {
 }
 
 Result<> tidy_journal(control::Group& group, const config::Group& configuration) {
+  HOTBACKUP_TRY(resolve_dead_slots(group));
   HOTBACKUP_TRY(journal::prepare_spare(group.journal_directory(), group.layout().segment_bytes));
   // What every peer has journaled; a peer never heard since this machine started keeps everything.
   UpdateNumber needless = group.published();

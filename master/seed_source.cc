@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "common/lmdb/environment.h"
+#include "common/lmdb/resident_limit.h"
 
 namespace hotbackup::master {
 namespace {
@@ -202,6 +203,7 @@ Result<bool> SeedSource::next(Part& part) {
     part.environment = walk.number;
     part.body.clear();
     HOTBACKUP_TRY(walk.fill(part.body));
+    lmdb::trim_resident();
     if (!part.body.empty()) return true;
     walks_[current_++].reset();  // frees its snapshot as soon as may be
   }

@@ -9,7 +9,6 @@
 
 #include "common/base/ids.h"
 #include "common/control/group.h"
-#include "common/lmdb/resident_limit.h"
 #include "common/update/codec.h"
 
 namespace hotbackup::master {
@@ -52,7 +51,6 @@ class SeedSource {
   std::vector<std::unique_ptr<Walk>> walks_;
   std::size_t current_ = 0;
   std::uint32_t joined_ = 0;  // entries of the group's table looked at
-  lmdb::ResidentLimit resident_limit_;
 };
 
 }  // namespace hotbackup::master

@@ -75,6 +75,8 @@ class SenderMachine {
   void written(Time now);
   /// A message was taken and is not written yet.
   bool writing() const { return writing_since_.has_value(); }
+  /// Nothing waits to be written.
+  bool drained() const { return output_.empty() && !writing(); }
 
   /// To be called at least twice a check period. kTimeout when the peer is silent or does not read.
   Result<> tick(Time now);

@@ -127,6 +127,8 @@ asio::awaitable<void> Session::send_loop() {
       message.reset();
       Result<> sent = co_await link_.send(std::move(bytes));
       if (!sent) {
+        // The peer may have said why it closed: that is read before this counts.
+        co_await pause_after_failure();
         end(std::move(sent).error());
         co_return;
       }
@@ -134,7 +136,15 @@ asio::awaitable<void> Session::send_loop() {
       feed_.notify();
     }
     co_await output_.wait();
+    // What is taken now could not be sent any more: it is left to send_rest.
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) co_return;
   }
+}
+
+asio::awaitable<void> Session::pause_after_failure() {
+  net::Signal never(context_.executor);
+  co_await never.wait_for(kGoodbyeLimit);
 }
 
 asio::awaitable<void> Session::tick_loop() {
@@ -281,10 +291,17 @@ asio::awaitable<Result<>> Session::stream() {
   auto read = read_ahead();
   if (!read && read.error().code() == ErrorCode::kCorrupt) {
     group.set_incident(kDamaged, read.error().text());
+    output_.notify();
+    while (!machine_.drained()) co_await feed_.wait();
     co_return fail(
         machine_.refuse(wire::RefuseReason::kDamaged, ErrorCode::kCorrupt, read.error().text()));
   }
   if (!read) co_return read;
+  if (!found_whole_ && machine_.sent() >= group.published()) {
+    found_whole_ = true;
+    const auto incident = group.incident();
+    if (incident && incident->code == kDamaged) group.clear_incident();
+  }
   note_numbers();
   output_.notify();
   co_await feed_.wait();

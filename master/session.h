@@ -45,6 +45,7 @@ class Session {
   asio::awaitable<void> send_loop();
   asio::awaitable<void> feed_loop();
   asio::awaitable<void> tick_loop();
+  asio::awaitable<void> pause_after_failure();
   asio::awaitable<Result<>> feed();
   asio::awaitable<Result<>> idle();
   asio::awaitable<Result<>> compare();
@@ -67,6 +68,7 @@ class Session {
   net::Signal pause_;
   std::unique_ptr<journal::Reader> reader_;
   std::optional<Error> error_;
+  bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;
 };
 

@@ -16,6 +16,8 @@ constexpr std::chrono::milliseconds kIdleLook{1000};
 /// A long update whose last frame says that it is void: everything is done again without it.
 constexpr char kFoundVoid[] = "void";
 constexpr char kNoSpaceCode[] = "HB-no-space";
+constexpr char kApplyFailedCode[] = "HB-apply-failed";
+constexpr char kJournalDamagedCode[] = "HB-journal-damaged";
 /// An update of this size gets its room before its transaction begins.
 constexpr std::uint64_t kLargeUpdateBytes = 1 << 20;
 
@@ -31,6 +33,7 @@ Result<> Applier::start() {
   HOTBACKUP_TRY(restore_range());
   stopping_.store(false);
   failed_.store(false);
+  incident_shown_ = true;  // by an earlier run perhaps: gone when something is applied
   end_before_.reset();
   voids_.clear();
   reader_.reset();
@@ -143,7 +146,9 @@ Result<> Applier::apply_available(ApplyBatch& batch) {
 // A batch ends where it is large enough, before an update that wants much room, and at the limit
 // that the applied file sets; but never before what readers may have seen.
 Result<> Applier::start_update(ApplyBatch& batch, const journal::FrameHeader& header) {
-  const bool beyond = header.number > range_.upper;
+  // The limit counts updates; where they have become longer than they were, bytes end the stretch.
+  const bool used_up = stretch_bytes_ >= limits_.stretch_bytes && last_ >= reach_;
+  const bool beyond = used_up || header.number > range_.upper;
   if (last_ > done_ && last_ >= reach_ &&
       (beyond || batch.bytes() + header.update_bytes > limits_.batch_bytes ||
        header.update_bytes > kLargeUpdateBytes))
@@ -183,16 +188,20 @@ Result<> Applier::commit(ApplyBatch& batch) {
   const bool moved = last_ > done_;
   done_ = last_;
   voids_.clear();
-  if (space_incident_) {
-    space_incident_ = false;
-    const auto incident = group_.incident();
-    if (incident && incident->code == kNoSpaceCode) group_.clear_incident();
-  }
+  if (std::exchange(incident_shown_, false)) clear_own_incident();
   if (!moved || done_ < reach_) return {};
   group_.layout().applied.store(done_.value);
   group_.notify_acknowledged();
   if (on_applied_) on_applied_(done_);
   return {};
+}
+
+// Not that somebody wrote to a copy: applying further does not mend it.
+void Applier::clear_own_incident() {
+  const auto incident = group_.incident();
+  if (incident && (incident->code == kNoSpaceCode || incident->code == kApplyFailedCode ||
+                   incident->code == kJournalDamagedCode))
+    group_.clear_incident();
 }
 
 // Everything so far becomes durable and the limit moves on: by fewer updates where they are long,
@@ -227,7 +236,7 @@ Applier::Outcome Applier::react(ApplyBatch& batch, const Error& error) {
 Applier::Outcome Applier::react_to_rest(const Error& error) {
   if (error.code() == ErrorCode::kNoSpace) {
     group_.set_incident(kNoSpaceCode, "applying waits for room: " + error.text());
-    space_incident_ = true;
+    incident_shown_ = true;
     return Outcome::kPause;
   }
   // What comes before it in the batch can still be applied.
@@ -237,10 +246,10 @@ Applier::Outcome Applier::react_to_rest(const Error& error) {
   }
   failed_.store(true);
   if (reading_) {
-    group_.set_incident("HB-journal-damaged", error.text());
+    group_.set_incident(kJournalDamagedCode, error.text());
   } else {
-    group_.set_incident("HB-apply-failed", "update " + std::to_string(at_.value) +
-                                               " cannot be applied: " + error.text());
+    group_.set_incident(kApplyFailedCode, "update " + std::to_string(at_.value) +
+                                              " cannot be applied: " + error.text());
   }
   return Outcome::kStop;
 }

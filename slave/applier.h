@@ -25,7 +25,7 @@ struct ApplierLimits {
   std::chrono::milliseconds retry{1000};   // pause after a full disk
 };
 
-/// Owned by the slave server, one a group. start, stop and wake come from one thread; all work is
+/// Owned by the slave server, one a group. start and stop never overlap; all work is
 /// done on the applier's own thread, which blocks on the disk and on LMDB's writer lock.
 /// What cannot be applied stops it with an incident; receiving does not depend on it.
 class Applier {
@@ -42,7 +42,8 @@ class Applier {
   Result<> start();
   /// After the journal's synced number has moved. Any thread.
   void wake();
-  /// Finishes the batch at hand, makes the copies durable, closes them and joins the thread.
+  /// Finishes the batch at hand, makes the copies durable, closes them and joins the thread. Takes
+  /// as long as a program keeps a write transaction open in a copy.
   void stop();
 
   /// Visible to readers of every copy through this number.
@@ -64,6 +65,7 @@ class Applier {
   Result<> apply_frame(ApplyBatch& batch, const journal::FrameView& frame);
   Result<> commit(ApplyBatch& batch);
   Result<> extend_stretch(const journal::FrameHeader& next);
+  void clear_own_incident();
   Outcome react(ApplyBatch& batch, const Error& error);
   Outcome react_to_rest(const Error& error);
 
@@ -89,7 +91,7 @@ class Applier {
   std::set<UpdateNumber> voids_;            // long updates found void after they were begun
   std::optional<journal::Reader> reader_;   // positioned after at_, or nothing
   std::uint64_t stretch_bytes_ = 0;         // read since the last extension
-  bool space_incident_ = false;
+  bool incident_shown_ = false;             // perhaps one of this class's own
 };
 
 }  // namespace hotbackup::slave

@@ -73,7 +73,9 @@ Result<> ApplyBatch::commit() {
     if (auto done = open.txn.commit(); !done) return fail_in(number, std::move(done).error());
     // Without any change LMDB commits nothing and the number stays.
     const TxnId last = open.copy->environment().info().last_txnid;
-    if (last >= id) open.entry->last_txnid.store(id.value);
+    if (last < id) continue;
+    open.entry->last_txnid.store(id.value);
+    open.copy->note_commit();
   }
   const bool large = bytes_ > kLargeBytes;
   for (auto& [number, open] : open_) {

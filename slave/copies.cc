@@ -145,6 +145,18 @@ Result<> Copies::link_and_register(const update::EnvironmentBody& environment,
   return {};
 }
 
+namespace {
+
+/// An environment without items counts as absent: its named databases go as well.
+Result<> empty_whole(const std::string& path, bool subdirectory) {
+  HOTBACKUP_ASSIGN(auto copy, Copy::open(path, subdirectory));
+  HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
+  HOTBACKUP_TRY(copy->handles().clear_all(txn));
+  return txn.commit();
+}
+
+}  // namespace
+
 Result<> Copies::add(const update::EnvironmentBody& environment) {
   if (const auto* entry = group_.environment(environment.number)) {
     if (environment.name == entry->name) return {};
@@ -159,6 +171,8 @@ Result<> Copies::add(const update::EnvironmentBody& environment) {
     return fail(ErrorCode::kRefused, path + " holds items that are not from this group's master");
   if (missing_or_blank(lmdb::data_file(path, environment.subdirectory)))
     HOTBACKUP_TRY(create_file(environment, path, environment.subdirectory));
+  else
+    HOTBACKUP_TRY(empty_whole(path, environment.subdirectory));
   return link_and_register(environment, path);
 }
 
@@ -174,7 +188,7 @@ Result<Copy*> Copies::open(EnvironmentNumber number) {
 }
 
 Result<> Copies::sync() {
-  for (const auto& [number, copy] : open_) HOTBACKUP_TRY(copy->environment().sync());
+  for (const auto& [number, copy] : open_) HOTBACKUP_TRY(copy->sync());
   return {};
 }
 

@@ -33,6 +33,9 @@ class Copy {
   Result<> make_room(std::uint64_t bytes);
   /// After MDB_MAP_FULL: makes clearly more room than there was.
   Result<> grow();
+  /// Commits leave the meta page unsynced: note_commit after each, sync before a promise.
+  void note_commit() { unsynced_ = true; }
+  Result<> sync();
   /// Gives most of the room back to the disk when it is much; readers are not concerned.
   Result<> give_back();
 
@@ -40,6 +43,7 @@ class Copy {
   explicit Copy(lmdb::Environment environment) : environment_(std::move(environment)) {}
   lmdb::Environment environment_;
   lmdb::DatabaseHandles handles_;
+  bool unsynced_ = false;
 };
 
 /// Owns the open copies of a group. Shared by Applier and Seeder, which never run at the same time;

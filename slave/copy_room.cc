@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A copy's map and the disk blocks behind it.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,6 +14,22 @@ namespace {
 constexpr std::uint64_t kRoomMin = 256 << 10;
 constexpr std::uint64_t kRoomKept = 16 << 20;  // by give_back
 constexpr std::uint64_t kStep = 64 << 10;      // a multiple of every page size
+
+/// Reserving blocks can be cut short by a signal and then begins anew: a ResidentLimit's would
+/// never let a long one finish.
+int reserve(int fd, std::uint64_t bytes) {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = 0;
+  do {
+    result = ::fallocate(fd, 0, 0, static_cast<off_t>(bytes));
+  } while (result != 0 && errno == EINTR);
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return result == 0 ? 0 : error;
+}
 
 std::uint64_t round_up(std::uint64_t bytes) {
   return (bytes + kStep - 1) / kStep * kStep;
@@ -48,10 +65,8 @@ std::uint64_t Copy::room() const {
 Result<> Copy::make_room(std::uint64_t bytes) {
   const auto info = environment_.info();
   const std::uint64_t wanted = round_up(info.used_bytes + bytes);
-  while (::fallocate(environment_.file_descriptor(), 0, 0, static_cast<off_t>(wanted)) != 0) {
-    if (errno != EINTR)
-      return fail_errno("reserving " + human_bytes(bytes) + " in the copy " + path());
-  }
+  if (const int error = reserve(environment_.file_descriptor(), wanted); error != 0)
+    return fail_errno("reserving " + human_bytes(bytes) + " in the copy " + path(), error);
   if (wanted <= info.map_bytes) return {};
   return environment_.set_map_bytes(wanted);
 }
@@ -60,6 +75,13 @@ Result<> Copy::grow() {
   environment_.clear_dead_readers();
   const auto info = environment_.info();
   return make_room(std::max({2 * room(), info.used_bytes / 4, 4 * kRoomMin}));
+}
+
+Result<> Copy::sync() {
+  if (!unsynced_) return {};
+  HOTBACKUP_TRY(environment_.sync());
+  unsynced_ = false;
+  return {};
 }
 
 Result<> Copy::give_back() {

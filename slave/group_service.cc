@@ -105,15 +105,19 @@ asio::awaitable<Result<>> GroupService::run() {
   tasks.spawn(keep_house());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
-  while (session_ != nullptr) {
-    session_->stop(Error(ErrorCode::kCancelled, "the server is stopping"));
-    co_await session_left_.wait_for(std::chrono::seconds(1));
+  co_await asio::this_coro::throw_if_cancelled(false);
+  closing_ = true;
+  net::Signal never(executor_);  // session_left_ may have a caller in admit() as its waiter
+  while (session_ != nullptr || replacing_) {
+    if (session_ != nullptr) session_->stop(Error(ErrorCode::kCancelled, "the server is stopping"));
+    co_await never.wait_for(std::chrono::milliseconds(10));
   }
   auto stop = [this] {
     applier_->stop();
     return true;
   };
   co_await journal_worker_.run(stop);
+  co_await asio::this_coro::throw_if_cancelled(true);
   co_return ended;
 }
 
@@ -141,9 +145,9 @@ std::optional<Refusal> GroupService::check_caller(const wire::Hello& hello) {
 asio::awaitable<tl::expected<void, Refusal>> GroupService::admit(Session& session,
                                                                  const wire::Hello& hello) {
   if (auto refused = check_caller(hello)) co_return tl::unexpected(std::move(*refused));
-  if (replacing_)
+  if (replacing_ || closing_)
     co_return refusal(wire::RefuseReason::kNotReady, ErrorCode::kBusy,
-                      "another call is just being answered");
+                      "the group is busy with another call");
   // A master that calls again has lost its old link, whether or not this side has noticed.
   {
     const Raised replacing(replacing_);
@@ -152,6 +156,8 @@ asio::awaitable<tl::expected<void, Refusal>> GroupService::admit(Session& sessio
       co_await session_left_.wait_for(std::chrono::seconds(1));
     }
   }
+  if (closing_)
+    co_return refusal(wire::RefuseReason::kNotReady, ErrorCode::kBusy, "the server is stopping");
   session_ = &session;
   co_return tl::expected<void, Refusal>();
 }

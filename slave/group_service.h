@@ -80,7 +80,8 @@ class GroupService {
   const std::uint64_t control_inode_;
   Copies copies_;
   Session* session_ = nullptr;
-  bool replacing_ = false;
+  bool replacing_ = false;  // a caller waits for the older session's end
+  bool closing_ = false;
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 

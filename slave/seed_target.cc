@@ -6,15 +6,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "common/lmdb/resident_limit.h"
+
 namespace hotbackup::slave {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 16 << 20;
+constexpr std::uint64_t kChunkBytesMin = 256 << 10;
+constexpr std::uint64_t kChunkBytesMax = 16 << 20;
 
 /// Half-full pages, overflow pages and a page for each long run of duplicates: four times the bytes
 /// of a chunk is more than LMDB can need for it.
 constexpr std::uint64_t room_for(std::uint64_t bytes) {
-  return 4 * bytes + (4 << 20);
+  return 4 * bytes + (256 << 10);
 }
 
 Result<> sync_directory_of(const std::string& file) {
@@ -80,12 +85,16 @@ void SeedTarget::remove_build() {
   ::unlink(lmdb::lock_file(build_, false).c_str());
 }
 
-Result<> SeedTarget::begin(std::uint64_t bytes) {
+Result<> SeedTarget::begin(std::uint64_t value_bytes) {
   if (!copy_) {
     HOTBACKUP_ASSIGN(copy_, Copy::open(build_, /*subdirectory=*/false));
     applier_.emplace(copy_->handles(), /*append=*/true);
   }
-  if (copy_->room() < room_for(bytes)) HOTBACKUP_TRY(copy_->make_room(room_for(2 * bytes)));
+  // Chunks grow with the file, so that a small copy's map does not grow beyond its master's.
+  chunk_bytes_max_ =
+      std::clamp(copy_->environment().info().used_bytes / 4, kChunkBytesMin, kChunkBytesMax);
+  const std::uint64_t wanted = room_for(chunk_bytes_max_) + value_bytes;
+  if (copy_->room() < wanted) HOTBACKUP_TRY(copy_->make_room(wanted));
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy_->environment(), false));
   txn_.emplace(std::move(txn));
   chunk_bytes_ = 0;
@@ -93,6 +102,7 @@ Result<> SeedTarget::begin(std::uint64_t bytes) {
 }
 
 Result<> SeedTarget::commit() {
+  const lmdb::ResidentLimit resident_limit;
   HOTBACKUP_TRY(txn_->commit());
   txn_.reset();
   return {};
@@ -100,11 +110,11 @@ Result<> SeedTarget::commit() {
 
 Result<std::uint64_t> SeedTarget::write(std::string_view body) {
   std::uint64_t items = 0;
-  if (!txn_) HOTBACKUP_TRY(begin(kChunkBytes));
+  if (!txn_) HOTBACKUP_TRY(begin(0));
   auto done = update::read_body(body, [&](const update::Operation& operation) -> Result<> {
     if (operation.kind == update::OperationKind::kPutLarge && !applier_->value_open()) {
       HOTBACKUP_TRY(commit());
-      HOTBACKUP_TRY(begin(kChunkBytes + operation.value_bytes));
+      HOTBACKUP_TRY(begin(operation.value_bytes));
     }
     if (operation.kind == update::OperationKind::kPut ||
         operation.kind == update::OperationKind::kPutLarge)
@@ -113,7 +123,7 @@ Result<std::uint64_t> SeedTarget::write(std::string_view body) {
   });
   if (!done) return fail(std::move(done).error());
   chunk_bytes_ += body.size();
-  if (chunk_bytes_ >= kChunkBytes && !applier_->value_open()) HOTBACKUP_TRY(commit());
+  if (chunk_bytes_ >= chunk_bytes_max_ && !applier_->value_open()) HOTBACKUP_TRY(commit());
   return items;
 }
 
@@ -158,6 +168,7 @@ Result<bool> SeedTarget::move_into_place() {
 }
 
 Result<> SeedTarget::copy_into_place() {
+  const lmdb::ResidentLimit resident_limit;
   lmdb::OpenOptions options;
   options.path = build_;
   options.subdirectory = false;

@@ -40,7 +40,8 @@ class SeedTarget {
  private:
   SeedTarget(update::EnvironmentBody environment, std::string path, std::string build)
       : environment_(std::move(environment)), path_(std::move(path)), build_(std::move(build)) {}
-  Result<> begin(std::uint64_t bytes);
+  /// `value_bytes`: a large value that comes first, beyond the usual chunk.
+  Result<> begin(std::uint64_t value_bytes);
   Result<> commit();
   Result<bool> move_into_place();
   Result<> copy_into_place();
@@ -53,6 +54,7 @@ class SeedTarget {
   std::optional<lmdb::OperationApplier> applier_;
   std::optional<lmdb::Transaction> txn_;
   std::uint64_t chunk_bytes_ = 0;
+  std::uint64_t chunk_bytes_max_ = 0;
 };
 
 }  // namespace hotbackup::slave

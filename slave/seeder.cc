@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "common/lmdb/resident_limit.h"
 #include "slave/applied_file.h"
 
 namespace hotbackup::slave {
@@ -47,7 +48,6 @@ Result<> Seeder::begin(const Position& at,
       return fail(ErrorCode::kConfig, "two environments would share " + path);
     paths.push_back(path);
   }
-  resident_limit_.emplace();
   for (std::size_t i = 0; i < environments.size(); ++i) {
     HOTBACKUP_ASSIGN(auto target, SeedTarget::make(copies_, environments[i], paths[i]));
     targets_[environments[i].number] = std::move(target);
@@ -66,6 +66,7 @@ Result<> Seeder::part(EnvironmentNumber environment, std::string_view body) {
     return fail(std::move(items).error().with_context("seeding " + target->second->path()));
   items_ += *items;
   bytes_ += body.size();
+  lmdb::trim_resident();
   return {};
 }
 
@@ -83,7 +84,6 @@ Result<> Seeder::end(std::uint64_t items) {
   for (const auto& [number, target] : targets_) HOTBACKUP_TRY(target->install(copies_));
   HOTBACKUP_TRY(take_over());
   targets_.clear();
-  resident_limit_.reset();
   return {};
 }
 

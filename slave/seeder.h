@@ -4,13 +4,11 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "common/control/group.h"
-#include "common/lmdb/resident_limit.h"
 #include "common/update/codec.h"
 #include "slave/copies.h"
 #include "slave/seed_target.h"
@@ -55,7 +53,6 @@ class Seeder {
   std::map<EnvironmentNumber, std::unique_ptr<SeedTarget>> targets_;
   std::uint64_t items_ = 0;
   std::uint64_t bytes_ = 0;
-  std::optional<lmdb::ResidentLimit> resident_limit_;
 };
 
 }  // namespace hotbackup::slave

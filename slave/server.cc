@@ -36,18 +36,18 @@ asio::awaitable<void> Server::run() {
   spdlog::info("listening on {}:{}", listen.host, listener_->port());
   net::TaskGroup tasks(executor_);
   for (const config::Group& group : node_.configuration.groups) tasks.spawn(serve(group));
-  tasks.spawn(accept_calls());
+  net::TaskGroup acceptor(executor_);
+  acceptor.spawn(accept_calls());
   net::Signal never(executor_);
   co_await asio::this_coro::throw_if_cancelled(false);
   co_await never.wait();  // until cancelled
   co_await asio::this_coro::reset_cancellation_state();
-  // Sessions first: what they received is journaled, and they use their group's service.
-  sessions_.cancel();
-  auto ended = co_await sessions_.join();
-  if (!ended) spdlog::error("{}", ended.error().text());
-  tasks.cancel();
-  ended = co_await tasks.join();
-  if (!ended) spdlog::error("{}", ended.error().text());
+  // No new calls, then the sessions (they use their group's service), then the groups.
+  for (net::TaskGroup* group : {&acceptor, &sessions_, &tasks}) {
+    group->cancel();
+    const auto ended = co_await group->join();
+    if (!ended) spdlog::error("{}", ended.error().text());
+  }
   services_.clear();
   listener_.reset();
 }
@@ -71,7 +71,7 @@ asio::awaitable<void> Server::accept_calls() {
 
 asio::awaitable<void> Server::answer(net::TcpStream stream) {
   auto find_group = [this](const std::string& name) { return find(name); };
-  Session session(executor_, find_group, std::move(stream));
+  Session session(executor_, find_group, strangers_, std::move(stream));
   ++session_count_;
   co_await session.run();
   --session_count_;

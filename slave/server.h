@@ -33,6 +33,7 @@ class Server final : public service::Server {
   asio::any_io_executor executor_;
   std::optional<net::Listener> listener_;
   std::map<std::string, std::unique_ptr<GroupService>> services_;  // those made here
+  Strangers strangers_;
   net::TaskGroup sessions_;
   std::size_t session_count_ = 0;
 };

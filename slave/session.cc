@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
 constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
+constexpr std::chrono::minutes kRepeatAfter{10};
 
 ReceiverMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -19,9 +20,18 @@ ReceiverMachine::Time now() {
 
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, FindGroup find_group, net::TcpStream stream)
+void Strangers::note(const std::string& address, const std::string& why) {
+  if (why == last_ && now() - noted_ < kRepeatAfter) return;
+  last_ = why;
+  noted_ = now();
+  spdlog::warn("{}: {}", address, why);
+}
+
+Session::Session(asio::any_io_executor executor, FindGroup find_group, Strangers& strangers,
+                 net::TcpStream stream)
     : executor_(executor),
       find_group_(std::move(find_group)),
+      strangers_(strangers),
       link_(std::move(stream)),
       machine_({}, now()),
       queue_(executor),
@@ -44,6 +54,8 @@ asio::awaitable<void> Session::run() {
   tasks_.spawn(tick_loop());
   co_await asio::this_coro::throw_if_cancelled(false);
   auto joined = co_await tasks_.join();
+  // Whoever cancels now waits until this has left its group.
+  co_await asio::this_coro::throw_if_cancelled(false);
   if (!joined) end(std::move(joined).error());
   if (service_ != nullptr) co_await service_->abandon_seed();
   if (!machine_.writing()) (void)co_await net::within(kGoodbyeLimit, "goodbye", send_rest());
@@ -55,7 +67,7 @@ void Session::finish() {
   const std::string why = error_ ? error_->text() : "the link ended";
   const bool cancelled = error_ && error_->code() == ErrorCode::kCancelled;
   if (service_ == nullptr) {
-    if (!cancelled) spdlog::warn("{}: {}", link_.peer_address(), why);
+    if (!cancelled) strangers_.note(link_.peer_address(), why);
     return;
   }
   if (!cancelled)
@@ -84,19 +96,20 @@ asio::awaitable<void> Session::receive_loop() {
       machine_.set_reading(true, now());
     }
     Result<wire::Message> message = co_await link_.receive();
-    if (!message) {
-      end(std::move(message).error());
-      co_return;
-    }
+    if (!message) co_return co_await finish_work(std::move(message).error());
     auto work = machine_.receive(std::move(*message), now());
-    if (!work) {
-      end(std::move(work).error());
-      co_return;
-    }
+    if (!work) co_return co_await finish_work(std::move(work).error());
     if (entry_ != nullptr) entry_->heard_ns.store(wall_now().time_since_epoch().count());
     note_numbers();
     if (*work) queue_.put(std::move(**work));
   }
+}
+
+// The link is over, but what came over it before is journaled all the same.
+asio::awaitable<void> Session::finish_work(Error why) {
+  machine_.set_reading(false, now());
+  if (service_ != nullptr) co_await queue_.wait_until_idle();
+  end(std::move(why));
 }
 
 asio::awaitable<void> Session::send_loop() {
@@ -106,12 +119,18 @@ asio::awaitable<void> Session::send_loop() {
       std::string bytes = wire::encode(*message);
       Result<> sent = co_await link_.send(std::move(bytes));
       if (!sent) {
+        // The receiving side sees the end as well, after all that came before it.
+        net::Signal never(executor_);
+        co_await never.wait_for(kGoodbyeLimit);
         end(std::move(sent).error());
         co_return;
       }
       machine_.written(now());
     }
     co_await output_.wait();
+    // What is taken now could not be sent any more: it is left to send_rest.
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) co_return;
   }
 }
 

@@ -17,11 +17,22 @@ namespace hotbackup::slave {
 /// The service of a group by name, or why there is none.
 using FindGroup = std::function<tl::expected<GroupService*, Refusal>(const std::string& name)>;
 
+/// Logs callers that came to nothing: the same reason once in ten minutes, however often they call.
+class Strangers {
+ public:
+  void note(const std::string& address, const std::string& why);
+
+ private:
+  std::string last_;
+  ReceiverMachine::Time noted_;
+};
+
 /// Lives on the server's executor from an accepted connection to its end. Several tasks share the
 /// machine; the first that fails ends all.
 class Session {
  public:
-  Session(asio::any_io_executor executor, FindGroup find_group, net::TcpStream stream);
+  Session(asio::any_io_executor executor, FindGroup find_group, Strangers& strangers,
+          net::TcpStream stream);
 
   /// Until the link is over; logs why.
   asio::awaitable<void> run();
@@ -32,6 +43,7 @@ class Session {
 
  private:
   asio::awaitable<void> receive_loop();
+  asio::awaitable<void> finish_work(Error why);
   asio::awaitable<void> send_loop();
   asio::awaitable<void> work_loop();
   asio::awaitable<void> tick_loop();
@@ -44,6 +56,7 @@ class Session {
 
   const asio::any_io_executor executor_;
   const FindGroup find_group_;
+  Strangers& strangers_;
   wire::Link link_;
   ReceiverMachine machine_;
   WorkQueue queue_;

@@ -27,8 +27,15 @@ asio::awaitable<void> WorkQueue::wait_for_room() {
   while (full()) co_await emptied_.wait();
 }
 
+asio::awaitable<void> WorkQueue::wait_until_idle() {
+  while (working_ || !items_.empty()) co_await emptied_.wait();
+}
+
 asio::awaitable<std::vector<Work>> WorkQueue::take() {
+  working_ = false;
+  emptied_.notify();
   while (items_.empty()) co_await filled_.wait();
+  working_ = true;
   std::vector<Work> taken;
   do {
     bytes_ -= bytes_of(items_.front());

@@ -22,13 +22,17 @@ class WorkQueue {
   /// Until it is no longer full.
   asio::awaitable<void> wait_for_room();
 
-  /// Waits until there is work, then takes all that goes together in one job: frames with frames,
-  /// parts of a seed with parts, anything else alone.
+  /// Until all that was put has been taken and done.
+  asio::awaitable<void> wait_until_idle();
+
+  /// What was taken before is done. Waits until there is work, then takes all that goes together in
+  /// one job: frames with frames, parts of a seed with parts, anything else alone.
   asio::awaitable<std::vector<Work>> take();
 
  private:
   std::deque<Work> items_;
   std::size_t bytes_ = 0;
+  bool working_ = false;
   net::Signal filled_;
   net::Signal emptied_;
 };

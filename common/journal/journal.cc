@@ -38,11 +38,35 @@ struct Journal::Completed {
 
 Result<os::SharedLock> Journal::lock() {
   HOTBACKUP_ASSIGN(auto lock, os::SharedLock::acquire(tail_.append_lock, kLockTimeout));
-  if (lock.owner_died() && tail_.segment_first.load() != 0) {
-    HOTBACKUP_ASSIGN(auto file, active());
-    HOTBACKUP_TRY(zero_range(*file, tail_.offset, tail_.segment_bytes));
+  if (!lock.owner_died() || tail_.segment_first.load() == 0) return lock;
+  if (auto mended = mend_tail(); !mended) {
+    // The next one to come does not hear of the death: nothing is appended behind a doubtful end.
+    tail_.failed.store(EIO);
+    return fail(std::move(mended).error().with_context("after a process died in an append"));
   }
   return lock;
+}
+
+// Whoever died may have done so between any two steps of an append, so nothing of the tail but the
+// files is believed: an update that lies there whole counts as made (its slot says what becomes of
+// it), a part of one is cut.
+Result<> Journal::mend_tail() {
+  HOTBACKUP_ASSIGN(const RecoveredTail found, recover_tail(directory_, group_));
+  if (found.made.value < tail_.made.load())
+    return fail(ErrorCode::kCorrupt, "the journal ends at update " +
+                                         std::to_string(found.made.value) + ", not " +
+                                         std::to_string(tail_.made.load()));
+  const std::lock_guard guard(file_mutex_);
+  active_.reset();
+  tail_.segment_first.store(found.segment_first.value);
+  tail_.segment_bytes = found.segment_bytes;
+  tail_.offset = found.offset;
+  tail_.chain = found.chain;
+  tail_.epoch = found.epoch;
+  tail_.generation.fetch_add(1);
+  raise_to(tail_.made, found.made.value);
+  raise_to(tail_.synced, found.made.value);
+  return {};
 }
 
 Result<std::shared_ptr<os::File>> Journal::active() {
@@ -233,7 +257,14 @@ Result<> Journal::sync_through(UpdateNumber number) {
 }
 
 Result<> Journal::set_void(const FrameLocation& location) {
-  HOTBACKUP_ASSIGN(auto file, directory_.open(segment_name(location.segment_first)));
+  auto file_or = directory_.open(segment_name(location.segment_first));
+  if (!file_or && file_or.error().code() == ErrorCode::kNotFound) return {};
+  HOTBACKUP_ASSIGN(auto file, std::move(file_or));
+  // A process that died between opening its slot and the append left no frame, and by now another
+  // update may lie there.
+  char header[kFrameHeaderBytes];
+  HOTBACKUP_ASSIGN(const auto got, file->read_at(location.offset, header, sizeof header));
+  if (got < sizeof header || load_le<std::uint64_t>(header + 112) != location.checksum) return {};
   char word[8];
   store_le64(word, void_word_for(location.checksum));
   HOTBACKUP_TRY(file->write_at(location.offset + kVoidWordOffset, {word, sizeof word}));

@@ -43,12 +43,12 @@ Result<> Reader::seek(UpdateNumber from) {
 
 Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
   if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
-  auto frame = scan_->next(*sequence_);
+  auto frame = scan_->next(*sequence_, through);
   if (!frame && sequence_->at_boundary() && frame.error().code() != ErrorCode::kIo) {
     // Not here: then in the segment named after it, or it is damaged.
     auto opened = open_segment(sequence_->next_number());
     if (opened) {
-      frame = scan_->next(*sequence_);
+      frame = scan_->next(*sequence_, through);
     } else if (opened.error().code() != ErrorCode::kNotFound) {
       return fail(std::move(opened).error());
     } else if (scan_->at_blank()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
+#include <limits>
 
 #include "common/journal/journal.h"
 #include "common/journal/scan.h"
@@ -37,8 +37,9 @@ Result<RecoveredTail> walk_last_segment(os::File& file, const SegmentHeader& hea
   tail.offset = kSegmentHeaderBytes;
   FrameSequence sequence(header.group, header.first, header.chain);
   SegmentScan scan(file, kSegmentHeaderBytes);
+  constexpr UpdateNumber kAll(std::numeric_limits<std::uint64_t>::max());
   for (;;) {
-    auto frame = scan.next(sequence);
+    auto frame = scan.next(sequence, kAll);  // nobody writes meanwhile
     if (!frame) {
       if (frame.error().code() == ErrorCode::kIo || frame.error().code() == ErrorCode::kVersion)
         return fail(std::move(frame).error());

@@ -18,6 +18,7 @@ Result<std::string_view> SegmentScan::bytes(std::size_t size) {
     const std::size_t wanted = std::max(size, chunk_);
     buffer_.resize(wanted);
     buffer_offset_ = offset_;
+    buffer_decided_ = decided_;
     auto got = file_.read_at(offset_, buffer_.data(), wanted);
     buffer_.resize(got ? *got : 0);
     if (!got) return fail(std::move(got).error());
@@ -42,13 +43,15 @@ Result<FrameView> SegmentScan::read_frame() {
   return FrameView{*header, whole.substr(kFrameHeaderBytes, header->body_bytes), whole};
 }
 
-Result<FrameView> SegmentScan::next(FrameSequence& sequence) {
+Result<FrameView> SegmentScan::next(FrameSequence& sequence, UpdateNumber decided) {
+  decided_ = decided;
   for (const bool fresh : {false, true}) {
     if (fresh) {
       buffer_.clear();
       chunk_ = kChunkMin;
     }
     auto frame = read_frame();
+    if (!fresh && frame && frame->header.number > buffer_decided_) continue;
     if (frame) {
       const UpdateNumber expected = sequence.next_number();
       if (auto accepted = sequence.accept(*frame); accepted) {

@@ -16,8 +16,9 @@ class SegmentScan {
   SegmentScan(os::File& file, std::uint64_t offset) : file_(file), offset_(offset) {}
 
   /// The frame at the offset, accepted by `sequence`; then moves behind it. On an error neither
-  /// offset nor sequence has moved. The view is valid until the next call.
-  Result<FrameView> next(FrameSequence& sequence);
+  /// offset nor sequence has moved. The view is valid until the next call. What was read ahead
+  /// before its update was decided is read again: it may have been voided, or never appended.
+  Result<FrameView> next(FrameSequence& sequence, UpdateNumber decided);
 
   std::uint64_t offset() const { return offset_; }
   /// After a failed next(): there is no frame here, only zeros, the file's end or an older frame
@@ -32,6 +33,8 @@ class SegmentScan {
   std::uint64_t offset_;
   std::string buffer_;
   std::uint64_t buffer_offset_ = 0;
+  UpdateNumber buffer_decided_;  // what was decided when the buffer was filled
+  UpdateNumber decided_;
   std::size_t chunk_ = 8192;
   bool blank_ = false;
 };

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which databases an environment has.
 #include "common/lmdb/environment.h"
+#include "common/lmdb/resident_limit.h"
 
 namespace hotbackup::lmdb {
 namespace {
 
 // What LMDB keeps in the main database for a named one: its MDB_db structure.
 constexpr std::size_t kRecordBytes = 48;
+constexpr std::uint64_t kItemsBetweenTrims = 4096;
 
 Result<DatabaseInfo> describe(Transaction& txn, MDB_dbi dbi) {
   DatabaseInfo info;
@@ -42,9 +44,11 @@ Result<std::vector<DatabaseInfo>> databases(Transaction& txn) {
   main_info.main = true;
   std::vector<DatabaseInfo> all{main_info};
   HOTBACKUP_ASSIGN(auto cursor, Cursor::open(txn, main));
+  std::uint64_t looked = 0;
   for (;;) {
     HOTBACKUP_ASSIGN(const auto record, cursor.next());
     if (!record) break;
+    if (++looked % kItemsBetweenTrims == 0) trim_resident();
     HOTBACKUP_ASSIGN(const bool named, is_named_database(txn, main_info.flags, *record));
     if (!named) continue;
     MDB_dbi dbi = 0;

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <mutex>
+
 #include "common/lmdb/mappings.h"
 
 namespace hotbackup::lmdb {
@@ -61,7 +63,7 @@ void match_owner(const std::string& lock, const struct stat& data) {
 
 Result<Environment> Environment::open(const OpenOptions& options) {
   Mappings& mappings = Mappings::instance();
-  const std::lock_guard guard(mappings.mutex);
+  const std::lock_guard guard(mappings.lock);
   struct stat status {};
   struct stat lock_status {};
   const std::string lock = lock_file(options.path, options.subdirectory);
@@ -99,7 +101,7 @@ Result<Environment> Environment::open(const OpenOptions& options) {
 Environment::~Environment() {
   if (env_ == nullptr) return;
   Mappings& mappings = Mappings::instance();
-  const std::lock_guard guard(mappings.mutex);
+  const std::lock_guard guard(mappings.lock);
   std::erase_if(mappings.open, [this](const Mapping& mapping) {
     return mapping.device == device_ && mapping.inode == inode_;
   });
@@ -124,7 +126,7 @@ Environment::Info Environment::info() const {
 
 Result<> Environment::set_map_bytes(std::uint64_t bytes) {
   Mappings& mappings = Mappings::instance();
-  const std::lock_guard guard(mappings.mutex);
+  const std::lock_guard guard(mappings.lock);
   const int rc = mdb_env_set_mapsize(env_, bytes);
   if (Mapping* mapping = mappings.find(device_, inode_)) locate(*mapping);
   if (rc != 0) return fail_lmdb("mapping " + path_ + " anew", rc);

@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include <mutex>
+#include <atomic>
 #include <vector>
 
 namespace hotbackup::lmdb {
@@ -17,11 +17,27 @@ struct Mapping {
   std::size_t bytes = 0;
 };
 
+/// Unlike a mutex, this may be tried in a signal handler.
+class HandlerLock {
+ public:
+  void lock() {
+    while (!try_lock()) flag_.wait(true);
+  }
+  bool try_lock() { return !flag_.test_and_set(); }
+  void unlock() {
+    flag_.clear();
+    flag_.notify_one();
+  }
+
+ private:
+  std::atomic_flag flag_;
+};
+
 class Mappings {
  public:
   static Mappings& instance();
-  std::mutex mutex;
-  std::vector<Mapping> open;  // guarded by mutex
+  HandlerLock lock;
+  std::vector<Mapping> open;  // guarded by lock
 
   Mapping* find(dev_t device, ino_t inode);
 };

@@ -29,15 +29,23 @@ std::string owner_name(uid_t uid) {
 
 }  // namespace
 
+Result<> CommitProtocol::resolve(UpdateNumber open, std::uint64_t last) {
+  if (entry_.slot.txnid <= last) {
+    advance_walk(entry_.slot.txnid);
+  } else {
+    // Whoever died in an append left a doubtful tail, and taking the journal lock mends it: from
+    // then on the update either lies there whole or never will.
+    { HOTBACKUP_TRY(group_.journal().lock()); }
+    HOTBACKUP_TRY(group_.journal().set_void(control::Group::slot_location(entry_)));
+  }
+  group_.clear_slot(entry_, open);
+  return {};
+}
+
 int CommitProtocol::begin(MDB_txn* txn) {
   const std::uint64_t last = real().txn_id(txn) - 1;
-  if (const std::uint64_t open = entry_.slot.number.load(); open != 0) {
-    if (entry_.slot.txnid <= last) {
-      advance_walk(entry_.slot.txnid);
-    } else if (auto set = group_.journal().set_void(control::Group::slot_location(entry_)); !set) {
-      return code_of(set.error());
-    }
-    group_.clear_slot(entry_, UpdateNumber(open));
+  if (const UpdateNumber open(entry_.slot.number.load()); open.value != 0) {
+    if (auto resolved = resolve(open, last); !resolved) return code_of(resolved.error());
   }
   if (entry_.baselined.load() != 0 && entry_.last_txnid.load() != last) {
     entry_.unlogged_at.store(last);

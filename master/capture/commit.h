@@ -27,6 +27,8 @@ class CommitProtocol {
   int commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number);
 
  private:
+  /// `last`: LMDB's last txnid, read under its writer lock.
+  Result<> resolve(UpdateNumber open, std::uint64_t last);
   Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable);
   Result<journal::Appended> append(Recorder& recorder, TxnId txnid);
   Result<> append_baseline(os::SharedLock& lock, const std::string& environment_body,

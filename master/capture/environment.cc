@@ -12,33 +12,39 @@ namespace hotbackup::capture {
 namespace {
 
 struct LastUpdate {
-  const MDB_env* env;
+  std::uint64_t serial;  // 0: free
   std::uint64_t number;
 };
 constexpr std::size_t kRememberedMax = 16;  // environments a thread; the oldest goes
 thread_local LastUpdate t_last_updates[kRememberedMax];
 thread_local std::size_t t_next_remembered = 0;
 
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1) + 1;
+}
+
 }  // namespace
 
-void remember_update(const MDB_env* env, UpdateNumber number) {
+void Environment::remember_update(UpdateNumber number) const {
   for (LastUpdate& last : t_last_updates) {
-    if (last.env != env) continue;
+    if (last.serial != serial_) continue;
     last.number = number.value;
     return;
   }
-  t_last_updates[t_next_remembered] = {env, number.value};
+  t_last_updates[t_next_remembered] = {serial_, number.value};
   t_next_remembered = (t_next_remembered + 1) % kRememberedMax;
 }
 
-UpdateNumber last_update(const MDB_env* env) {
+UpdateNumber Environment::last_update() const {
   for (const LastUpdate& last : t_last_updates)
-    if (last.env == env) return UpdateNumber(last.number);
+    if (last.serial == serial_) return UpdateNumber(last.number);
   return {};
 }
 
 Environment::Environment(MDB_env* env, const Membership& member, unsigned asked_flags)
     : env_(env),
+      serial_(next_serial()),
       group_(member.group),
       path_(member.path),
       subdirectory_(member.subdirectory),
@@ -100,7 +106,7 @@ int Environment::commit(MDB_txn* txn) {
   UpdateNumber number;
   const int rc =
       protocol_->commit(txn, recorder_, commits_are_durable(asked_flags_.load()), number);
-  if (number.value != 0) remember_update(env_, number);
+  if (number.value != 0) remember_update(number);
   return rc;
 }
 

@@ -28,7 +28,7 @@ class Environment {
   bool is_inherited() const { return generation_ != fork_generation(); }
   /// Whether calls with this transaction change things; the rest is for LMDB to answer.
   bool writes(MDB_txn* txn) const { return recorder_.top() == txn && !is_inherited(); }
-  bool owns(MDB_txn* txn) const { return recorder_.contains(txn) && !is_inherited(); }
+  bool owns(MDB_txn* txn) const { return !is_inherited() && recorder_.contains(txn); }
 
   int begin(MDB_txn* parent, unsigned flags, MDB_txn** txn);
   int commit(MDB_txn* txn);
@@ -48,6 +48,9 @@ class Environment {
   int cursor_put(MDB_cursor* cursor, MDB_val* key, MDB_val* data, unsigned flags);
   int cursor_del(MDB_cursor* cursor, unsigned flags);
 
+  /// What this thread's last commit in this environment became; 0 if none.
+  UpdateNumber last_update() const;
+
   /// After an exception: nothing of the open transaction may be committed any more.
   void poison(int code) { recorder_.poison(code); }
 
@@ -62,7 +65,10 @@ class Environment {
   int put_multiple(MDB_cursor* cursor, const update::Database& database, MDB_val* key,
                    MDB_val* data, unsigned flags);
 
+  void remember_update(UpdateNumber number) const;
+
   MDB_env* const env_;
+  const std::uint64_t serial_;  // of this opening: LMDB's handles come back at the same address
   control::Group* const group_;
   const std::string path_;
   const bool subdirectory_;
@@ -77,9 +83,5 @@ class Environment {
 
 /// mdb_env_open for any path: captured where a group's link is found.
 int open_environment(MDB_env* env, const char* path, unsigned flags, mdb_mode_t mode);
-
-/// What this thread's last commit in an environment became.
-void remember_update(const MDB_env* env, UpdateNumber number);
-UpdateNumber last_update(const MDB_env* env);
 
 }  // namespace hotbackup::capture

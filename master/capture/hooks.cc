@@ -183,7 +183,7 @@ int mdb_dbi_open(MDB_txn* txn, const char* name, unsigned int flags, MDB_dbi* db
 void mdb_dbi_close(MDB_env* env, MDB_dbi dbi) {
   Environment* const environment = captured(env);
   real().dbi_close(env, dbi);
-  if (environment == nullptr) return;
+  if (environment == nullptr || environment->is_inherited()) return;
   guarded(*environment, [&] {
     environment->close_database(dbi);
     return 0;
@@ -193,7 +193,7 @@ void mdb_dbi_close(MDB_env* env, MDB_dbi dbi) {
 int mdb_set_compare(MDB_txn* txn, MDB_dbi dbi, MDB_cmp_func* compare) {
   Environment* const environment = captured(txn);
   const int rc = real().set_compare(txn, dbi, compare);
-  if (environment == nullptr || rc != 0) return rc;
+  if (environment == nullptr || rc != 0 || environment->is_inherited()) return rc;
   return guarded(*environment, [&] {
     environment->set_custom_order(dbi);
     return 0;
@@ -203,7 +203,7 @@ int mdb_set_compare(MDB_txn* txn, MDB_dbi dbi, MDB_cmp_func* compare) {
 int mdb_set_dupsort(MDB_txn* txn, MDB_dbi dbi, MDB_cmp_func* compare) {
   Environment* const environment = captured(txn);
   const int rc = real().set_dupsort(txn, dbi, compare);
-  if (environment == nullptr || rc != 0) return rc;
+  if (environment == nullptr || rc != 0 || environment->is_inherited()) return rc;
   return guarded(*environment, [&] {
     environment->set_custom_order(dbi);
     return 0;
@@ -241,7 +241,8 @@ int mdb_cursor_del(MDB_cursor* cursor, unsigned int flags) {
 }
 
 uint64_t hotbackup_last_update(MDB_env* env) {
-  return captured(env) == nullptr ? 0 : hotbackup::capture::last_update(env).value;
+  Environment* const environment = captured(env);
+  return environment == nullptr ? 0 : environment->last_update().value;
 }
 
 int hotbackup_wait(MDB_env* env, uint64_t number, int level, int timeout_ms) {

@@ -209,7 +209,8 @@ int Environment::put_multiple(MDB_cursor* cursor, const update::Database& databa
   if ((database.flags & MDB_DUPFIXED) == 0 || (rc != 0 && leaves_no_trace(rc))) return rc;
   for (std::size_t i = 0; i < data[1].mv_size; ++i)
     recorder_.put(database, key_before.view(), {first + i * size, size});
-  if (rc != 0 && !put_leaves_no_trace(rc, flags)) recorder_.touch();
+  // Nothing stored and no error: the only value of the key was overwritten by itself.
+  if (rc == 0 || !put_leaves_no_trace(rc, flags)) recorder_.touch();
   return rc;
 }
 

@@ -91,6 +91,35 @@ class Postfix(PairTest):
         self.assert_equal_copies()
         self.assertEqual(content.count(self.lyon.path("maps/users.lmdb")), 200)
 
+    def test_postmap_reads_the_copy_while_it_is_written(self):
+        # Postfix reads with MDB_NOLOCK; under capture it takes its place in the reader table.
+        lines = [(f"user{n}@example.test", "box" * 30 + str(n)) for n in range(3000)]
+        self.source("busy", lines)
+        self.postmap(self.paris, f"lmdb:{self.maps}/busy")
+        self.assert_equal_copies()
+        reader = self.background_python(self.lyon, self.READER, self.lyon.path("maps/busy.lmdb"))
+        for shift in range(8):
+            self.source("busy", [(key, f"{value}.{shift}") for key, value in lines])
+            writer = self.background(
+                self.paris, ["postmap", "-c", self.paris.root / "postfix", f"lmdb:{self.maps}/busy"]
+            )
+            for _ in range(4):  # postmap -s takes a transaction an item, so runs may mix in its list
+                found = self.postmap(self.lyon, "-s", f"lmdb:{self.lyon.path('maps')}/busy").stdout
+                self.assertEqual(len(found.splitlines()), 3000)
+            writer.finish()
+        self.assert_equal_copies()
+        self.assertTrue(reader.running(), reader.log)
+
+    # Whole updates only: in one transaction every item is of the same run of postmap.
+    READER = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], subdir=False, readonly=True)
+while True:
+    with env.begin() as txn:
+        runs = {value.rpartition(b".")[2] if b"." in value else b"" for _, value in txn.cursor()}
+    if len(runs) != 1: sys.exit(f"items of {len(runs)} runs in one transaction")
+"""
+
     def test_a_map_that_outgrows_its_first_size_is_captured_once(self):
         # Postfix starts with a 16 MB map; when that is full it doubles it and goes on.
         self.source("large", [(f"user{n:07}@example.test", "box" + "x" * 120) for n in range(120_000)])

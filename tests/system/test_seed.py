@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first copy: made over the stream, while writers go on, never over something else."""
 
+import shutil
 import unittest
 
 import lmdb
@@ -147,6 +148,46 @@ for n in range(60):
         self.paris.python(source, self.paris.path("zones"))
         self.assert_equal_copies()
         self.assertEqual(content.count(self.lyon.path("zones")), 61)
+
+    def test_a_seed_cut_short_by_kills_on_either_side_begins_again(self):
+        self.make_pair(Group("main", {"zones": "zones", "more": "more"}))
+        for relative in ("zones", "more"):
+            self.paris.python(FILL, self.paris.path(relative), 60, capture=False)
+        self.init_pair()
+        writer = self.background_python(self.paris, writers.ENDLESS, self.paris.path("zones"))
+        self.paris.start("master")
+        for pause in range(4):
+            self.lyon.start("slave")
+            wait_until(
+                lambda: "has called" in self.lyon.server.log, "the master to call the slave"
+            )
+            wait_until(lambda: self.lyon.path("zones").exists(), "the seed to begin")
+            victim, role = ((self.lyon, "slave"), (self.paris, "master"))[pause % 2]
+            victim.server.kill()
+            if victim is self.lyon:
+                self.lyon.server.log_path.unlink()
+            else:
+                victim.start(role)
+                self.lyon.server.stop()
+                self.lyon.server.log_path.unlink()
+        self.lyon.start("slave")
+        wait_until(lambda: self.lyon.status()["applied"] > 0, "the seed to arrive", 60)
+        writer.end()
+        self.assertEqual(self.assert_equal_copies(), 2)
+
+    def test_a_slave_that_lost_its_state_is_seeded_anew_after_init_replace(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 100)
+        self.assert_equal_copies()
+        self.lyon.server.stop()
+        shutil.rmtree(self.lyon.state)
+        for link in self.lyon.data.rglob(".hotbackup"):
+            link.unlink()
+        self.lyon.command("init", "main", "--role", "slave", expect=1)
+        self.lyon.command("init", "main", "--role", "slave", "--replace")
+        self.lyon.start("slave")
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10, 100)
+        self.assert_equal_copies()
 
     def test_an_environment_added_to_the_configuration_later_is_copied_too(self):
         self.start_pair(ONE)

@@ -131,9 +131,14 @@ void print(const GroupStatus& status) {
     std::printf("  exposure   %s, %s\n", updates(status.exposure.updates).c_str(),
                 since(status.exposure.oldest).c_str());
   for (const PeerStatus& peer : status.peers) {
-    std::printf("  peer       %s  %s", peer.name.c_str(), peer_state(status, peer).c_str());
+    const std::string state = peer_state(status, peer);
+    std::printf("  peer       %s  %s", peer.name.c_str(), state.c_str());
     if (peer.heard) std::printf(", heard %s ago", since(peer.heard).c_str());
-    if (!peer.text.empty()) std::printf(", %s", peer.text.c_str());
+    const std::string& text = peer.text;
+    if (text.starts_with(state + ": "))
+      std::printf("%s", text.substr(state.size()).c_str());
+    else if (!text.empty())
+      std::printf(", %s", text.c_str());
     std::printf("\n");
   }
   std::printf("  server     %s %s\n", status.server.program.c_str(),

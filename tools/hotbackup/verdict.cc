@@ -66,14 +66,14 @@ std::string restart_hint(const ServerStatus& server) {
 std::pair<std::string, std::string> trouble(const GroupStatus& status, const PeerStatus& peer) {
   const bool master = status.role == Role::kMaster;
   const std::string other = master ? "hotbackup-slave" : "hotbackup-master";
-  const std::string start = "Next: see that " + other + " runs on " + peer.name;
+  const std::string start =
+      "Next: see that " + other + " runs on " + peer.name + ", and hotbackup status there";
+  if (peer.link == LinkState::kRefused || peer.text.starts_with(peer.name + " refuses"))
+    return {peer.text, "Next: hotbackup status on " + peer.name};
   switch (peer.link) {
     case LinkState::kWaitingForCapture:
       return {peer.text.empty() ? "waiting for capture" : peer.text,
               "Next: restart these programs under capture"};
-    case LinkState::kRefused:
-      return {peer.name + " and this node do not agree: " + peer.text,
-              "Next: hotbackup status on " + peer.name};
     case LinkState::kSeeding:
       return {"seeding " + (master ? peer.name : "from " + peer.name), ""};
     case LinkState::kConnected:
@@ -81,7 +81,10 @@ std::pair<std::string, std::string> trouble(const GroupStatus& status, const Pee
       if (silent(status, peer))
         return {peer.name + " silent" + (peer.heard ? " " + age(status.now, *peer.heard) : ""),
                 start};
-      return {"connected with " + peer.name, ""};
+      return master
+                 ? std::make_pair("connected with " + peer.name, std::string())
+                 : std::make_pair("connected with " + peer.name + ", which has not begun to send",
+                                  "Next: hotbackup status on " + peer.name);
     default:
       break;
   }
@@ -104,11 +107,13 @@ Verdict judge_master(const GroupStatus& status) {
   const bool no_copy = !peer->seeded && peer->journaled == 0;
   const auto exposed = [&](const std::string& why, const std::string& next) {
     const std::string because = no_copy ? peer->name + " has no copy yet; " + why : why;
+    const std::uint64_t count = status.exposure.updates;
+    const std::string lost = no_copy      ? "everything"
+                             : count == 0 ? "0 updates, and every one from now on"
+                                          : updates(count);
     return Verdict{
-        false, with_next("EXPOSED: losing this machine now loses " +
-                             (no_copy ? "everything" : updates(status.exposure.updates)) + " (" +
-                             because + ")",
-                         next)};
+        false,
+        with_next("EXPOSED: losing this machine now loses " + lost + " (" + because + ")", next)};
   };
   if (!status.server.alive)
     return exposed(status.server.program + " " + server_text(status.server),

@@ -44,7 +44,8 @@ def work(thread):
             which = rnd.randrange(len(envs))
             plain, dups = handles[which]
             txn = envs[which].begin(write=True)
-            for _ in range(rnd.randrange(1, 12)):
+            txn.put(b"last%d" % thread, rnd.randbytes(8), db=plain)
+            for _ in range(rnd.randrange(0, 12)):
                 key = b"%d-%d" % (seed % 3, rnd.randrange(3000))
                 action = rnd.randrange(10)
                 if action < 5:

@@ -16,9 +16,13 @@ extern char** environ;
 
 namespace hotbackup::test {
 
-GroupFixture::GroupFixture(control::Role role, std::uint64_t segment_bytes) {
+GroupFixture::GroupFixture(control::Role role, std::uint64_t segment_bytes,
+                           const std::string& journal_directory) {
   REQUIRE(::mkdir(group_path().c_str(), 0755) == 0);
-  REQUIRE(::mkdir((group_path() + "/journal").c_str(), 0755) == 0);
+  const std::string journal = group_path() + "/journal";
+  const std::string made = journal_directory.empty() ? journal : journal_directory;
+  REQUIRE(::mkdir(made.c_str(), 0755) == 0);
+  if (made != journal) REQUIRE(::symlink(made.c_str(), journal.c_str()) == 0);
   REQUIRE(::mkdir(data().c_str(), 0755) == 0);
   REQUIRE(::symlink(group_path().c_str(), (data() + "/.hotbackup").c_str()) == 0);
   control::GroupRecord record;
@@ -231,8 +235,7 @@ std::string helper(const std::string& name) {
   return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();
 }
 
-int run_program(const std::vector<std::string>& arguments,
-                const std::vector<std::pair<std::string, std::string>>& variables) {
+pid_t start_program(const std::vector<std::string>& arguments, const Variables& variables) {
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -244,6 +247,10 @@ int run_program(const std::vector<std::string>& arguments,
   envp.push_back(nullptr);
   pid_t pid = 0;
   REQUIRE(::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), envp.data()) == 0);
+  return pid;
+}
+
+int wait_for_end(pid_t pid) {
   int status = 0;
   REQUIRE(::waitpid(pid, &status, 0) == pid);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);

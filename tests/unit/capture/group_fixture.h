@@ -23,7 +23,8 @@ namespace hotbackup::test {
 class GroupFixture {
  public:
   explicit GroupFixture(control::Role role = control::Role::kMaster,
-                        std::uint64_t segment_bytes = 4 << 20);
+                        std::uint64_t segment_bytes = 4 << 20,
+                        const std::string& journal_directory = {});
 
   control::Group& group() { return *group_; }
   std::string group_path() const { return temporary_.path() + "/group"; }
@@ -89,9 +90,13 @@ inline std::string text(const MDB_val& value) {
   return {static_cast<const char*>(value.mv_data), value.mv_size};
 }
 
-/// Runs a program to its end and gives its exit code, or -signal.
-int run_program(const std::vector<std::string>& arguments,
-                const std::vector<std::pair<std::string, std::string>>& variables = {});
+using Variables = std::vector<std::pair<std::string, std::string>>;
+pid_t start_program(const std::vector<std::string>& arguments, const Variables& variables = {});
+/// Waits for its end and gives its exit code, or -signal.
+int wait_for_end(pid_t pid);
+inline int run_program(const std::vector<std::string>& arguments, const Variables& variables = {}) {
+  return wait_for_end(start_program(arguments, variables));
+}
 /// Path of a helper program built beside this test.
 std::string helper(const std::string& name);
 

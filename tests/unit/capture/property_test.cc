@@ -306,7 +306,9 @@ void Run::put_multiple(const std::string& name) {
   ModelDatabase& database = models_.back().at(name);
   if ((database.flags() & MDB_DUPFIXED) == 0) return;
   const std::string key = random_key(database);
-  if (key.empty()) return;
+  const auto existing = database.items().find(key);
+  // What LMDB does with a key's only value depends on whether it had others before.
+  if (key.empty() || (existing != database.items().end() && existing->second.size() == 1)) return;
   std::vector<std::string> values;
   std::string joined;
   const std::uint64_t count = 1 + below(chance(5) ? 600 : 6);
@@ -484,6 +486,8 @@ void Run::compare() {
 void Run::transactions(int count) {
   for (int n = 0; n < count; ++n) {
     begin();
+    if (fixture_.group().layout().environments[0].state.load() != 0)
+      FAIL("seed " << seed_ << " step " << steps_ << ": the walk was left");
     for (std::uint64_t left = below(chance(5) ? 200 : 12); left > 0; --left) step();
     while (models_.size() > 2) end(chance(70));
     end(chance(85));
@@ -494,8 +498,6 @@ void Run::transactions(int count) {
     if (n % 100 == 99) compare();
   }
   compare();
-  // Every captured update followed the walk: none was taken for a write behind our back.
-  CHECK(fixture_.group().layout().environments[0].state.load() == 0);
   CHECK(fixture_.group().published() <= fixture_.group().made());
   CHECK(fixture_.group().decided() == fixture_.group().made());
 }

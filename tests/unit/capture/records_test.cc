@@ -131,6 +131,18 @@ TEST_CASE("MULTIPLE records what was stored, also when it ends in KEYEXIST") {
   CHECK(all[1].mv_size == 4);
   CHECK(c.lines() == Lines{"put fixed k=aa", "put fixed k=bb", "put fixed k=cc", "put fixed k=dd"});
 
+  c.txn->put(fixed, "single", "aa");
+  c.next();
+  MDB_val single = val("single");
+  MDB_val again[2] = {{2, items}, {4, nullptr}};
+  {
+    At cursor(*c.txn, fixed);
+    CHECK(mdb_cursor_put(cursor, &single, again, MDB_MULTIPLE) == 0);
+  }
+  CHECK(again[1].mv_size == 0);  // LMDB ends at a value that is the key's only one
+  CHECK(c.lines().empty());
+  CHECK(c.fixture.group().layout().environments[0].state.load() == 0);
+
   MDB_val wrong[2] = {{2, items}, {4, nullptr}};
   {
     At cursor(*c.txn, 1);
@@ -254,6 +266,24 @@ TEST_CASE("creation, clearing and dropping of databases are recorded once each")
   const MDB_dbi again = c.txn->open("a", MDB_CREATE | MDB_DUPSORT);
   CHECK(c.txn->put(again, "k", "v") == 0);
   CHECK(c.lines() == Lines{"clear a", "drop a", "create a flags=4", "put a k=v"});
+}
+
+TEST_CASE("what an aborted nested transaction created or dropped is not recorded") {
+  Captured c;
+  const MDB_dbi keep = c.txn->open("keep");
+  c.txn->put(keep, "k", "v");
+  c.next();
+  {
+    Txn child(c.env.get(), *c.txn);
+    child.put(child.open("new"), "k", "v");
+    CHECK(mdb_drop(child, keep, 0) == 0);
+  }
+  MDB_dbi dbi = 0;
+  CHECK(mdb_dbi_open(*c.txn, "new", 0, &dbi) == MDB_NOTFOUND);
+  const MDB_dbi again = c.txn->open("new", MDB_CREATE | MDB_DUPSORT);
+  CHECK(c.txn->put(again, "k", "1") == 0);
+  CHECK(c.txn->put(keep, "l", "v") == 0);
+  CHECK(c.lines() == Lines{"create new flags=4", "put new k=1", "put keep l=v"});
 }
 
 TEST_CASE("flags that opening adds to the main database are recorded") {

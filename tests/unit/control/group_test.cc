@@ -119,9 +119,9 @@ TEST_CASE("published never passes an open slot nor what is synced") {
   CHECK(group.made() == UpdateNumber(2));
   CHECK(group.decided() == UpdateNumber(0));
   Group::open_slot(*users, {UpdateNumber(1), {}}, TxnId(1));
-  group.clear_slot(*zones);
+  group.clear_slot(*zones, UpdateNumber(2));
   CHECK(group.decided() == UpdateNumber(0));
-  group.clear_slot(*users);
+  group.clear_slot(*users, UpdateNumber(1));
   CHECK(group.decided() == UpdateNumber(2));
   CHECK(group.published() == UpdateNumber(0));
   REQUIRE(group.journal().sync_through(UpdateNumber(2)));

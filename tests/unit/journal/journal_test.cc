@@ -156,6 +156,26 @@ TEST_CASE("a prepared spare is used for the next segment") {
   CHECK(*fixture.directory().list() == std::vector<std::string>{"0000000000000001.hbj"});
 }
 
+TEST_CASE("a reader that has read ahead still sees an update that was voided since") {
+  JournalFixture fixture;
+  fixture.append("first");
+  PendingUpdate update(fixture.directory());
+  update.body() += "second";
+  Appended second;
+  {
+    auto lock = fixture.journal().lock();
+    second = *fixture.journal().append(*lock, update, {});
+  }
+  Reader reader(fixture.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  REQUIRE(*reader.next(UpdateNumber(1)));  // the second lies in the reader's buffer now
+  REQUIRE(fixture.journal().set_void(second.location));
+  const auto frame = reader.next(UpdateNumber(2));
+  REQUIRE(frame);
+  REQUIRE(*frame);
+  CHECK((*frame)->header.is_void());
+}
+
 TEST_CASE("a voided update stays void and in its place") {
   JournalFixture fixture;
   fixture.append("one");

@@ -17,7 +17,9 @@ namespace hotbackup::test {
 using master::SenderMachine;
 using slave::ReceiverMachine;
 
-inline GroupId link_group() { return *GroupId::from_hex("00112233445566778899aabbccddeeff"); }
+inline GroupId link_group() {
+  return *GroupId::from_hex("00112233445566778899aabbccddeeff");
+}
 
 /// Updates as frames that follow on from each other; some of several parts.
 class History {
@@ -58,7 +60,7 @@ class History {
 
  private:
   GroupId group_;
-  std::vector<Position> positions_;                // [n]: after update n
+  std::vector<Position> positions_;               // [n]: after update n
   std::vector<std::vector<std::string>> frames_;  // [n]: frames of update n
 };
 

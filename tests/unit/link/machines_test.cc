@@ -85,13 +85,27 @@ class Simulation {
     for (std::size_t step = 0; step < steps; ++step) {
       if (steps < 1000 && random_() % 50 == 0) grow();
       switch (random_() % 7) {
-        case 0: move_sender_output(link); break;
-        case 1: move_receiver_output(link); break;
-        case 2: deliver_down(link); break;
-        case 3: deliver_up(link); break;
-        case 4: feed(link); break;
-        case 5: do_work(link); break;
-        case 6: apply(link); break;
+        case 0:
+          move_sender_output(link);
+          break;
+        case 1:
+          move_receiver_output(link);
+          break;
+        case 2:
+          deliver_down(link);
+          break;
+        case 3:
+          deliver_up(link);
+          break;
+        case 4:
+          feed(link);
+          break;
+        case 5:
+          do_work(link);
+          break;
+        case 6:
+          apply(link);
+          break;
       }
       if (steps >= 1000 && link.sender.phase() == SenderMachine::Phase::kStreaming &&
           link.sender.applied() == history_.made())
@@ -158,8 +172,10 @@ class Simulation {
           link.sender.end_seed(0);
         }
         return;
-      case SenderMachine::Phase::kStreaming: return feed_frames(link);
-      default: return;
+      case SenderMachine::Phase::kStreaming:
+        return feed_frames(link);
+      default:
+        return;
     }
   }
 
@@ -200,8 +216,8 @@ class Simulation {
   }
 
   void journal(const slave::CheckedFrames& checked) {
-    const auto each = slave::for_each_frame(
-        checked.frames, [this](const journal::FrameView& frame) -> Result<> {
+    const auto each =
+        slave::for_each_frame(checked.frames, [this](const journal::FrameView& frame) -> Result<> {
           disk_.partial.emplace_back(frame.bytes);
           if (!frame.header.last_part) return {};
           for (std::string& bytes : disk_.partial) disk_.frames.push_back(std::move(bytes));

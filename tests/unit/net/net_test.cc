@@ -182,7 +182,9 @@ asio::awaitable<Result<>> sleep_long() {
   co_return Result<>();
 }
 
-asio::awaitable<Result<>> answer_at_once() { co_return fail(ErrorCode::kBusy, "busy"); }
+asio::awaitable<Result<>> answer_at_once() {
+  co_return fail(ErrorCode::kBusy, "busy");
+}
 
 }  // namespace
 
@@ -258,8 +260,7 @@ TEST_CASE("nobody listening is a disconnection that names the address") {
     const auto connected = co_await connect("127.0.0.1", port, 5s, stream);
     REQUIRE_FALSE(connected);
     CHECK(connected.error().code() == ErrorCode::kDisconnected);
-    CHECK(connected.error().text().find("127.0.0.1:" + std::to_string(port)) !=
-          std::string::npos);
+    CHECK(connected.error().text().find("127.0.0.1:" + std::to_string(port)) != std::string::npos);
   });
 }
 

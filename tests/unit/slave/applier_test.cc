@@ -106,12 +106,12 @@ TEST_CASE("the map grows when it is full, beyond what the master said too") {
 
 TEST_CASE("an update that cannot be applied stops at it with an incident, not before") {
   ApplierFixture f;
+  f.start();
   begin_history(f);
   f.writer().append(1, {put(main_database(), "a", "1")});
   f.writer().append(1, {put(named("n"), std::string(600, 'k'), "key too long for LMDB")});
   f.writer().append(1, {put(main_database(), "b", "1")});
-  f.writer().sync();
-  f.start();
+  f.wake();
   REQUIRE(comes_true([&] { return !f.applier().working(); }));
   CHECK(f.applier().applied().value == 3);
   const auto incident = f.group().incident();
@@ -126,6 +126,7 @@ TEST_CASE("an update that cannot be applied stops at it with an incident, not be
 
 TEST_CASE("damage in the journal stops the applier with an incident after what is intact") {
   ApplierFixture f;
+  f.start();
   begin_history(f);
   f.writer().append(1, {put(main_database(), "a", "1")});
   const auto damaged = f.writer().append(1, {put(main_database(), "b", "1")});
@@ -135,7 +136,7 @@ TEST_CASE("damage in the journal stops the applier with an incident after what i
       f.group().journal_directory().open(journal::segment_name(damaged.location.segment_first));
   REQUIRE(file);
   REQUIRE((*file)->write_at(damaged.location.offset + journal::kFrameHeaderBytes + 3, "#"));
-  f.start();
+  f.wake();
   REQUIRE(comes_true([&] { return !f.applier().working(); }));
   CHECK(f.applier().applied().value == 3);
   CHECK(f.group().incident()->code == "HB-journal-damaged");
@@ -200,11 +201,10 @@ TEST_CASE("the stretch moves on and restarts begin where it says") {
   slave::ApplierLimits limits;
   limits.stretch_updates = 5;
   ApplierFixture f(limits);
+  f.start();
   begin_history(f);
   for (int i = 1; i <= 20; ++i)
     f.writer().append(1, {put(main_database(), "n", std::to_string(i))});
-  f.writer().sync();
-  f.start();
   f.apply_all();
   const auto range = *slave::read_applied(f.group());
   REQUIRE(range);

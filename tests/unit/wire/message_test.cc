@@ -110,11 +110,12 @@ TEST_CASE("truncated and random bytes are protocol errors and never crash") {
       (void)decode(std::string_view(bytes).substr(0, size));
     for (int round = 0; round < 300; ++round) {
       std::string damaged = bytes.substr(0, 500);
-      for (int i = 0; i < 4; ++i)
-        damaged[random() % damaged.size()] = static_cast<char>(random());
+      for (int i = 0; i < 4; ++i) damaged[random() % damaged.size()] = static_cast<char>(random());
       const auto result = decode(damaged);
-      if (result) (void)encode(*result);
-      else CHECK(result.error().code() != ErrorCode::kIo);
+      if (result)
+        (void)encode(*result);
+      else
+        CHECK(result.error().code() != ErrorCode::kIo);
     }
   }
   for (int round = 0; round < 2000; ++round) {

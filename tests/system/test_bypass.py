@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes that capture did not see, files that were replaced: shown, never a silent difference."""
+
+import shutil
+import subprocess
+import unittest
+
+from support import content, writers
+from support.pair import Group, PairTest
+from support.waiting import wait_until
+
+ONE = Group("main", {"zones": "zones"})
+
+
+class Bypass(PairTest):
+    def assert_told(self):
+        """Status names the environment in an incident, and does not call the group protected."""
+        status = wait_until(
+            lambda: (lambda s: s if s["incidents"] else None)(self.paris.status()),
+            "an incident on paris",
+        )
+        self.assertIn("zones", status["incidents"][0]["text"])
+        self.assertTrue(status["incidents"][0]["action"])
+        self.paris.command("status", "--check", expect=4)
+
+    def test_a_write_without_capture_is_told_at_the_next_captured_one(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        self.paris.command("status", "--check")
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 10, capture=False)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 15)
+        self.assert_told()
+        self.wait_applied()  # what was captured goes on
+        with content.reading(self.lyon.path("zones")) as (env, txn):
+            items = env.open_db(b"items", txn, create=False)
+            self.assertIsNotNone(txn.get(b"%08d" % 19, db=items))
+
+    def test_a_data_file_that_is_removed_and_made_anew_is_told(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        for name in ("data.mdb", "lock.mdb"):
+            (self.paris.path("zones") / name).unlink()
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 3, 50)
+        self.assert_told()
+
+    @unittest.skipUnless(shutil.which("mdb_load"), "needs lmdb-utils")
+    def test_mdb_load_which_has_lmdb_inside_is_told(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        command = self.paris.captured(["mdb_load", "-T", self.paris.path("zones")])
+        text = "key\nvalue\nkey2\nvalue2\n"
+        subprocess.run(command, input=text, text=True, check=True, env=self.paris.environment)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 1, 10)
+        self.assert_told()
+
+
+class Journal(PairTest):
+    def test_segments_are_recycled_while_the_slave_follows(self):
+        self.start_pair(
+            Group("main", {"zones": "zones"}, options='segment_size = "1 MB"\nkeep_journal = "1 s"')
+        )
+        source = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=1 << 28)
+for n in range(int(sys.argv[2]), int(sys.argv[2]) + 400):
+    with env.begin(write=True) as txn: txn.put(b"%d" % (n % 100), b"v" * 60_000 + b"%d" % n)
+"""
+        for start in range(0, 2000, 400):
+            self.paris.python(source, self.paris.path("zones"), start)
+            self.assert_equal_copies()
+        for node in (self.paris, self.lyon):
+            # A slave keeps what it may have to apply again after a crash: up to 64 MB.
+            wait_until(
+                lambda node=node: node.journal_segments()[0].name > "0000000000000100",
+                f"old segments to go on {node.name}",
+            )
+            self.assertLess(len(node.journal_segments()), 100)
+        # Both go on from a journal that no longer begins at 1.
+        for node, role in ((self.paris, "master"), (self.lyon, "slave")):
+            node.server.kill()
+            node.start(role)
+        self.paris.python(source, self.paris.path("zones"), 2000)
+        self.assert_equal_copies()
+
+    def test_nothing_that_the_slave_lacks_is_given_up(self):
+        self.start_pair(
+            Group("main", {"zones": "zones"}, options='segment_size = "1 MB"\nkeep_journal = "1 s"')
+        )
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.wait_applied()
+        self.lyon.server.stop()
+        source = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=1 << 28)
+for n in range(300):
+    with env.begin(write=True) as txn: txn.put(b"%d" % n, b"%d" % n * 8000)
+"""
+        self.paris.python(source, self.paris.path("zones"))
+        before = self.paris.journal_segments()
+        self.assertGreater(len(before), 5)
+        alive = self.paris.status()["published"]
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10, 10)
+        self.assertGreater(self.paris.status()["published"], alive)
+        self.lyon.start("slave")
+        self.assert_equal_copies()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
