@@ -18,7 +18,7 @@ namespace {
 /// A server's mark: a lock that can be asked for without taking it, so that asking never stops a
 /// server from starting.
 struct flock whole_file() {
-  struct flock lock{};
+  struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   return lock;

@@ -57,8 +57,8 @@ class Journal {
   /// Makes the journal durable through update `number` at least; one sync covers all who wait.
   Result<> sync_through(UpdateNumber number);
 
-  /// Sets an update's void word and syncs it. Final; doing it twice changes nothing. Where that frame
-  /// does not lie (its append was cut short by a death) there is nothing to void.
+  /// Sets an update's void word and syncs it. Final; doing it twice changes nothing. Where that
+  /// frame does not lie (its append was cut short by a death) there is nothing to void.
   Result<> set_void(const FrameLocation& location);
 
   /// A slave's first contact: the id that frames carry from now on; the journal is empty.

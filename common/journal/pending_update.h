@@ -23,7 +23,8 @@ class PendingUpdate {
   PendingUpdate(const PendingUpdate&) = delete;
   PendingUpdate& operator=(const PendingUpdate&) = delete;
 
-  /// Where the bytes of the open body are appended; opens a body if none is open.
+  /// Where the bytes of the open body are to be appended, and only that: frames before it lie in
+  /// the same string. Opens a body if none is open.
   std::string& body();
   /// Bytes in the open body so far.
   std::size_t body_bytes() const {

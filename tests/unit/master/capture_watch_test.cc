@@ -36,6 +36,8 @@ class Holder {
         (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, ::open(mapped.c_str(), O_RDONLY), 0);
       const char byte = fd >= 0 ? '+' : '-';
       (void)!::write(ready[1], &byte, 1);
+      // The test's own mapping of the control file must not be inherited.
+      if (mapped.empty()) ::execlp("sleep", "sleep", "600", nullptr);
       while (true) ::pause();
     }
     char byte = 0;
@@ -88,7 +90,11 @@ TEST_CASE("a program that writes without capture is named, one with capture or r
   CHECK(uncaptured_writers(group).empty());
   {
     const Holder writer(fixture.data("users"), O_RDWR);
-    const auto writers = uncaptured_writers(group);
+    auto writers = uncaptured_writers(group);
+    for (int i = 0; i < 1000 && (writers.size() != 1 || writers[0].program != "sleep"); ++i) {
+      ::usleep(5000);  // until the child is the program it becomes
+      writers = uncaptured_writers(group);
+    }
     REQUIRE(writers.size() == 1);
     CHECK(writers[0].pid == writer.pid());
     CHECK(writers[0].file == fixture.data("users"));

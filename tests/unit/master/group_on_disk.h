@@ -34,7 +34,7 @@ class GroupOnDisk {
   /// One update of one frame with a body of this size, synced.
   UpdateNumber append(std::size_t body_bytes) {
     journal::PendingUpdate update(group_->journal_directory());
-    update.body().assign(body_bytes, 'b');
+    update.body().append(body_bytes, 'b');
     UpdateNumber number;
     {
       auto lock = group_->journal().lock();
