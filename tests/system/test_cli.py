@@ -299,6 +299,17 @@ class Status(CommandTest):
         )
         self.assertEqual(self.paris.status()["state"], "idle")
 
+    def test_what_the_slave_refuses_is_told_on_the_master_in_its_words(self):
+        self.configured()
+        self.paris.command("init", "main", "--role", "master")
+        self.lyon.start("slave")
+        self.paris.start("master")
+        wait_until(
+            lambda: "lyon refuses: group main has not been made on lyon yet: run hotbackup init main --role slave"
+            in self.paris.command("status").stdout.splitlines()[0],
+            "the slave's refusal in the master's verdict",
+        )
+
     def test_a_server_that_stopped_or_was_killed_is_told_apart(self):
         self.start_pair(Group("main", {"zones": "zones"}))
         wait_until(lambda: self.paris.status()["server"]["alive"], "the master server")

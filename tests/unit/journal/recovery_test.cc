@@ -118,6 +118,53 @@ TEST_CASE("what a dead process wrote behind the tail is zeroed by the next owner
   CHECK(fixture.append("two") == UpdateNumber(2));
 }
 
+TEST_CASE("an update that lies whole behind the tail of a dead process counts as made") {
+  JournalFixture fixture;
+  fixture.append("one");
+  const std::uint64_t offset = fixture.tail().offset;
+  const ChainHash chain = fixture.tail().chain;
+  fixture.append("two");
+  const std::uint64_t end = fixture.tail().offset;
+  // As of a death at the worst moment: everything is written, the tail has moved in part.
+  fixture.tail().made.store(1);
+  fixture.tail().synced.store(1);
+  for (const bool moved : {false, true}) {
+    fixture.tail().offset = moved ? end : offset;
+    fixture.tail().chain = chain;
+    std::thread([&] {
+      auto lock = fixture.journal().lock();
+      new os::SharedLock(std::move(*lock));
+    }).join();
+    auto lock = fixture.journal().lock();
+    REQUIRE(lock);
+    CHECK(fixture.made() == UpdateNumber(2));
+    CHECK(fixture.tail().offset == end);
+    lock->release();
+    fixture.tail().made.store(1);
+  }
+  fixture.tail().made.store(2);
+  CHECK(fixture.append("three") == UpdateNumber(3));
+  Reader reader(fixture.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  for (int i = 0; i < 3; ++i) CHECK(reader.next(UpdateNumber(3)));
+}
+
+TEST_CASE("voiding an update that was never written leaves alone what lies in its place") {
+  JournalFixture fixture;
+  fixture.append("one");
+  FrameLocation never{UpdateNumber(1), fixture.tail().offset, 0x1234567890abcdef};
+  REQUIRE(fixture.journal().set_void(never));
+  fixture.append("two");
+  REQUIRE(fixture.journal().set_void(never));
+  never.segment_first = UpdateNumber(99);
+  REQUIRE(fixture.journal().set_void(never));
+  Reader reader(fixture.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(2)));
+  const auto frame = reader.next(UpdateNumber(2));
+  REQUIRE(frame);
+  CHECK_FALSE((*frame)->header.is_void());
+}
+
 TEST_CASE("a full disk is an error that changes nothing") {
   JournalFixture fixture;
   fixture.append("one");
