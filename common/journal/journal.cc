@@ -281,6 +281,7 @@ Result<> Journal::restart_after(os::SharedLock& lock, const Position& at) {
   HOTBACKUP_ASSIGN(auto segments, list_segments(directory_));
   for (const UpdateNumber first : segments) HOTBACKUP_TRY(directory_.remove(segment_name(first)));
   HOTBACKUP_TRY(directory_.sync());
+  HOTBACKUP_TRY(prepare_spare(directory_, segment_bytes_));
   SegmentHeader header{group_, at.number.next(), at.chain, at.epoch, segment_bytes_};
   HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header));
   partial_bytes_ = 0;
