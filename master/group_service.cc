@@ -103,10 +103,11 @@ asio::awaitable<void> GroupService::sync_what_nobody_syncs() {
     auto sync = [&group, decided] { return group.journal().sync_through(decided); };
     const auto synced = co_await disk_.run(sync);
     if (synced) {
+      group_->incidents().clear("HB-journal-sync-failed");
       on_published_moved();
       continue;
     }
-    group_->set_incident("HB-journal-sync-failed", synced.error().text());
+    group_->incidents().raise("HB-journal-sync-failed", "", synced.error().text());
     spdlog::error("{}: {}", configuration_.name, synced.error().text());
     co_await pause_.wait_for(configuration_.check_period);
   }

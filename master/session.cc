@@ -205,7 +205,7 @@ asio::awaitable<Result<>> Session::compare() {
     here = co_await context_.disk.run(look);
   }
   if (!here && here.error().code() == ErrorCode::kCorrupt)
-    group.set_incident(kDamaged, here.error().text());
+    group.incidents().raise(kDamaged, "", here.error().text());
   auto verdict = machine_.compare(published, here);
   if (verdict) group.set_link(entry_, control::LinkState::kConnected);
   co_return verdict;
@@ -290,7 +290,7 @@ asio::awaitable<Result<>> Session::stream() {
   }
   auto read = read_ahead();
   if (!read && read.error().code() == ErrorCode::kCorrupt) {
-    group.set_incident(kDamaged, read.error().text());
+    group.incidents().raise(kDamaged, "", read.error().text());
     output_.notify();
     while (!machine_.drained()) co_await feed_.wait();
     co_return fail(
@@ -299,8 +299,7 @@ asio::awaitable<Result<>> Session::stream() {
   if (!read) co_return read;
   if (!found_whole_ && machine_.sent() >= group.published()) {
     found_whole_ = true;
-    const auto incident = group.incident();
-    if (incident && incident->code == kDamaged) group.clear_incident();
+    group.incidents().clear(kDamaged);
   }
   note_numbers();
   output_.notify();

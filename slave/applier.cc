@@ -198,10 +198,8 @@ Result<> Applier::commit(ApplyBatch& batch) {
 
 // Not that somebody wrote to a copy: applying further does not mend it.
 void Applier::clear_own_incident() {
-  const auto incident = group_.incident();
-  if (incident && (incident->code == kNoSpaceCode || incident->code == kApplyFailedCode ||
-                   incident->code == kJournalDamagedCode))
-    group_.clear_incident();
+  for (const char* code : {kNoSpaceCode, kApplyFailedCode, kJournalDamagedCode})
+    group_.incidents().clear(code);
 }
 
 // Everything so far becomes durable and the limit moves on: by fewer updates where they are long,
@@ -235,7 +233,7 @@ Applier::Outcome Applier::react(ApplyBatch& batch, const Error& error) {
 
 Applier::Outcome Applier::react_to_rest(const Error& error) {
   if (error.code() == ErrorCode::kNoSpace) {
-    group_.set_incident(kNoSpaceCode, "applying waits for room: " + error.text());
+    group_.incidents().raise(kNoSpaceCode, "", "applying waits for room: " + error.text());
     incident_shown_ = true;
     return Outcome::kPause;
   }
@@ -246,10 +244,11 @@ Applier::Outcome Applier::react_to_rest(const Error& error) {
   }
   failed_.store(true);
   if (reading_) {
-    group_.set_incident(kJournalDamagedCode, error.text());
+    group_.incidents().raise(kJournalDamagedCode, "", error.text());
   } else {
-    group_.set_incident(kApplyFailedCode, "update " + std::to_string(at_.value) +
-                                              " cannot be applied: " + error.text());
+    group_.incidents().raise(
+        kApplyFailedCode, "",
+        "update " + std::to_string(at_.value) + " cannot be applied: " + error.text());
   }
   return Outcome::kStop;
 }

@@ -91,7 +91,7 @@ class Applier {
   std::set<UpdateNumber> voids_;            // long updates found void after they were begun
   std::optional<journal::Reader> reader_;   // positioned after at_, or nothing
   std::uint64_t stretch_bytes_ = 0;         // read since the last extension
-  bool incident_shown_ = false;             // perhaps one of this class's own
+  bool incident_shown_ = true;              // perhaps one of this class's own
 };
 
 }  // namespace hotbackup::slave

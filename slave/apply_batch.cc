@@ -21,10 +21,10 @@ constexpr std::uint64_t room_for(std::uint64_t update_bytes) {
 void check_foreign_write(control::Group& group, control::EnvironmentEntry& entry, TxnId last) {
   const std::uint64_t expected = entry.last_txnid.load();
   if (entry.baselined.load() != 0 || expected == 0 || expected == last.value) return;
-  group.set_incident("HB-copy-written", "somebody else wrote to the copy " +
-                                            std::string(entry.path) + ": its transaction id is " +
-                                            std::to_string(last.value) + ", not " +
-                                            std::to_string(expected));
+  group.incidents().raise("HB-copy-written", entry.name,
+                          "somebody else wrote to the copy " + std::string(entry.path) +
+                              ": its transaction id is " + std::to_string(last.value) + ", not " +
+                              std::to_string(expected));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <asio/post.hpp>
 #include <asio/this_coro.hpp>
+#include <utility>
 
 #include "common/control/retention.h"
 #include "common/journal/reader.h"
@@ -173,18 +174,19 @@ asio::awaitable<Result<Position>> GroupService::position() {
   auto look = [&group] { return durable_position(group); };
   Result<Position> position = co_await journal_worker_.run(look);
   if (!position && position.error().code() == ErrorCode::kCorrupt)
-    group.set_incident("HB-journal-damaged", position.error().text());
+    group.incidents().raise("HB-journal-damaged", "", position.error().text());
   co_return position;
 }
 
 asio::awaitable<Result<>> GroupService::perform(std::vector<Work> work) {
   auto job = [this, &work] { return perform_now(work); };
   Result<> done = co_await journal_worker_.run(job);
-  const auto incident = group_->incident();
-  if (!done && done.error().code() == ErrorCode::kNoSpace)
-    group_->set_incident(kDiskFull, done.error().text());
-  else if (done && incident && incident->code == kDiskFull)
-    group_->clear_incident();
+  if (!done && done.error().code() == ErrorCode::kNoSpace) {
+    group_->incidents().raise(kDiskFull, "", done.error().text());
+    disk_full_ = true;
+  } else if (done && std::exchange(disk_full_, false)) {
+    group_->incidents().clear(kDiskFull);
+  }
   co_return done;
 }
 
@@ -237,7 +239,7 @@ asio::awaitable<void> GroupService::abandon_seed() {
 
 Result<> GroupService::start_applier() {
   auto started = applier_->start();
-  if (!started) group_->set_incident("HB-applied-unknown", started.error().text());
+  if (!started) group_->incidents().raise("HB-applied-unknown", "", started.error().text());
   return started;
 }
 

@@ -82,6 +82,7 @@ class GroupService {
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end
   bool closing_ = false;
+  bool disk_full_ = false;  // said so
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 

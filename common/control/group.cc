@@ -193,30 +193,6 @@ void Group::set_link(PeerEntry& peer, LinkState state, std::string_view text) {
   write_guarded(peer.text_sequence, peer.text, sizeof peer.text, text);
 }
 
-void Group::set_incident(std::string_view code, std::string_view text) {
-  const std::string both = std::string(code) + "\n" + std::string(text);
-  if (both == read_guarded(layout_->incident_sequence, layout_->incident_text,
-                           sizeof layout_->incident_text))
-    return;
-  layout_->incident_ns.store(now_ns());
-  write_guarded(layout_->incident_sequence, layout_->incident_text, sizeof layout_->incident_text,
-                both);
-}
-
-void Group::clear_incident() {
-  write_guarded(layout_->incident_sequence, layout_->incident_text, sizeof layout_->incident_text,
-                "");
-}
-
-std::optional<Group::IncidentText> Group::incident() const {
-  const std::string both = read_guarded(layout_->incident_sequence, layout_->incident_text,
-                                        sizeof layout_->incident_text);
-  const std::size_t line = both.find('\n');
-  if (line == std::string::npos) return std::nullopt;
-  return IncidentText{both.substr(0, line), both.substr(line + 1),
-                      WallTime(std::chrono::nanoseconds(layout_->incident_ns.load()))};
-}
-
 void Group::wait_published(std::uint32_t seen, std::chrono::milliseconds timeout) {
   layout_->published_sleepers.fetch_add(1);
   os::futex_wait(layout_->published_wake, seen, timeout);

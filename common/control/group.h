@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/control/group_file.h"
+#include "common/control/incident_table.h"
 #include "common/control/layout.h"
 #include "common/control/shared_text.h"
 #include "common/journal/journal.h"
@@ -82,15 +83,8 @@ class Group {
   PeerEntry* peer(std::string_view name);
   void set_link(PeerEntry& peer, LinkState state, std::string_view text = {});
 
-  /// A stop or warning of the whole group on this node, shown by status until cleared.
-  void set_incident(std::string_view code, std::string_view text);
-  void clear_incident();
-  struct IncidentText {
-    std::string code;
-    std::string text;
-    WallTime time;
-  };
-  std::optional<IncidentText> incident() const;
+  /// What an administrator should know about this group on this node.
+  IncidentTable incidents() { return IncidentTable(*layout_); }
 
   /// Sleeps until the published number may have moved since the ticket was taken, or the timeout:
   /// take the ticket, look at published(), then wait.

@@ -13,10 +13,11 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
+inline constexpr std::size_t kIncidentsMax = 64;
 
 enum class Role : std::uint32_t { kNone = 0, kMaster = 1, kSlave = 2, kFenced = 3 };
 
@@ -91,6 +92,18 @@ struct alignas(64) ServerEntry {
   std::atomic<std::int64_t> stopped_ns;  // clean stop; 0: none since the start
 };
 
+/// Something an administrator should know, from when it is raised until it is cleared.
+struct alignas(64) IncidentEntry {
+  std::atomic<std::uint32_t> open;  // 0: free
+  std::atomic<std::uint32_t> count;
+  std::atomic<std::int64_t> first_ns;
+  std::atomic<std::int64_t> last_ns;
+  char code[40];
+  char subject[88];
+  std::atomic<std::uint32_t> text_sequence;  // odd while the entry is written
+  char text[320];
+};
+
 struct Layout {
   // Constant after the file is made. `ready` is set last.
   std::uint32_t magic;
@@ -123,11 +136,9 @@ struct Layout {
   std::atomic<std::uint32_t> peer_count;
   PatternEntry patterns[kPatternsMax];
   PeerEntry peers[kPeersMax];
-  ServerEntry servers[2];  // 0 master server, 1 slave server
-  // A stop of the group on this node, newest; guarded as PeerEntry's text.
-  std::atomic<std::uint32_t> incident_sequence;
-  std::atomic<std::int64_t> incident_ns;
-  char incident_text[320];  // code, newline, text
+  ServerEntry servers[2];         // 0 master server, 1 slave server
+  os::SharedMutex incident_lock;  // held to change `incidents`
+  IncidentEntry incidents[kIncidentsMax];
 
   EnvironmentEntry environments[kEnvironmentsMax];
 };

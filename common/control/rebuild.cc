@@ -118,6 +118,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
 
   l.tail.append_lock.initialize();
   l.tail.sync_lock.initialize();
+  l.incident_lock.initialize();
   l.tail.made.store(tail.made.value);
   l.tail.synced.store(tail.made.value);
   l.tail.segment_first.store(tail.segment_first.value);

@@ -37,7 +37,7 @@ class ApplierFixture {
     if (!comes_true(
             [&] { return announced_.load() == group_->made().value || !applier_->working(); }))
       FAIL("the applier does not finish");
-    if (!applier_->working()) FAIL(group_->incident()->text);
+    if (!applier_->working()) FAIL(group_->incidents().open().at(0).text);
   }
   void wake() {
     writer_->sync();

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/control/shared_text.h"
+#include "common/incident/catalogue.h"
 #include "common/journal/reader.h"
 
 namespace hotbackup::cli {
@@ -61,9 +62,13 @@ Result<Stretch> measure(control::Group& group, std::uint64_t done, std::uint64_t
   return stretch;
 }
 
-void add_incident(GroupStatus& status, std::string code, std::string text, std::string action,
-                  std::optional<WallTime> time) {
-  status.incidents.push_back({std::move(code), "error", std::move(text), std::move(action), time});
+void add_incident(GroupStatus& status, std::string code, std::string text,
+                  std::optional<WallTime> time = std::nullopt) {
+  const incident::Entry* entry = incident::find(code);
+  status.incidents.push_back(
+      {std::move(code),
+       std::string(entry == nullptr ? "error" : incident::severity_name(entry->severity)),
+       std::move(text), entry == nullptr ? std::string() : std::string(entry->action), time});
 }
 
 Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_t done,
@@ -73,11 +78,7 @@ Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_
   // Segments that go while they are read are no incident, and neither is a queue just emptied.
   if (stretch.error().code() != ErrorCode::kGap && stretch.error().code() != ErrorCode::kNotFound &&
       status.incidents.empty())
-    add_incident(status, "HB-" + std::string(error_code_name(stretch.error().code())),
-                 stretch.error().text(),
-                 "the journal is damaged: stop the programs that write to this group, and restore "
-                 "the segment or begin anew from the better copy",
-                 std::nullopt);
+    add_incident(status, "HB-journal-damaged", stretch.error().text());
   Stretch unknown;
   unknown.updates = last > done ? last - done : 0;
   return unknown;
@@ -125,19 +126,14 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
       add_incident(status, "HB-unlogged",
                    "environment " + std::string(entry->name) +
                        " was written without capture (LMDB transaction " +
-                       std::to_string(entry->unlogged_at.load()) + ")",
-                   "start every program that writes there under capture; the copy lacks that write "
-                   "until it is seeded anew",
-                   std::nullopt);
+                       std::to_string(entry->unlogged_at.load()) + ")");
   }
-  if (const auto incident = group.incident())
-    add_incident(status, incident->code, incident->text, "", incident->time);
+  for (const control::Incident& incident : group.incidents().open())
+    add_incident(status, incident.code, incident.text, incident.first);
   status.os_error = static_cast<int>(layout.tail.failed.load());
   if (status.os_error != 0)
     add_incident(status, "HB-journal-failed",
-                 std::string("the journal could not be synced: ") + std::strerror(status.os_error),
-                 "stop the programs that write to this group, mend the disk, start them again",
-                 std::nullopt);
+                 std::string("the journal could not be synced: ") + std::strerror(status.os_error));
 }
 
 void read_numbers(control::Group& group, const config::Group& settings, GroupStatus& status) {

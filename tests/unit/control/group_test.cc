@@ -199,15 +199,39 @@ TEST_CASE("a server's liveness is known without the server") {
   CHECK(second->layout().servers[0].stopped_ns.load() != 0);
 }
 
-TEST_CASE("an incident is set once, shown, and cleared") {
+TEST_CASE("incidents stand side by side, count, and are cleared one by one") {
   test::TemporaryDirectory directory;
   make_group(directory.path(), sample_record());
   auto group = *Group::open(directory.path());
-  CHECK_FALSE(group->incident());
-  group->set_incident("HB-disk-full", "no room in /x");
-  REQUIRE(group->incident());
-  CHECK(group->incident()->code == "HB-disk-full");
-  CHECK(group->incident()->text == "no room in /x");
-  group->clear_incident();
-  CHECK_FALSE(group->incident());
+  control::IncidentTable incidents = group->incidents();
+  CHECK(incidents.open().empty());
+  incidents.raise("HB-disk-full", "", "no room in /x");
+  incidents.raise("HB-copy-written", "zones-1", "by somebody");
+  incidents.raise("HB-copy-written", "zones-2", "by somebody else");
+  incidents.raise("HB-copy-written", "zones-2", "again");
+  CHECK(incidents.open().size() == 3);
+  const auto twice = incidents.find("HB-copy-written", "zones-2");
+  REQUIRE(twice);
+  CHECK(twice->text == "again");
+  CHECK(twice->count == 2);
+  CHECK(twice->first <= twice->last);
+  auto other = *Group::open(directory.path());  // another process's view
+  CHECK(other->incidents().open().size() == 3);
+  incidents.clear("HB-copy-written", "zones-1");
+  CHECK_FALSE(incidents.find("HB-copy-written", "zones-1"));
+  incidents.clear_all("HB-copy-written");
+  REQUIRE(incidents.open().size() == 1);
+  CHECK(incidents.open().front().code == "HB-disk-full");
+}
+
+TEST_CASE("a full table of incidents gives up the oldest") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  auto group = *Group::open(directory.path());
+  for (std::size_t i = 0; i <= control::kIncidentsMax; ++i)
+    group->incidents().raise("HB-copy-written", "zones-" + std::to_string(i), "text");
+  CHECK(group->incidents().open().size() == control::kIncidentsMax);
+  CHECK_FALSE(group->incidents().find("HB-copy-written", "zones-0"));
+  CHECK(group->incidents().find("HB-copy-written",
+                                "zones-" + std::to_string(control::kIncidentsMax)));
 }

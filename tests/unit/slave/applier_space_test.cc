@@ -122,18 +122,18 @@ TEST_CASE("on a full disk the applier waits, says so, and goes on when there is 
   std::ofstream(directory / "small/ballast") << std::string(10 << 20, 'b');
   writer.sync();
   applier.wake();
-  REQUIRE(comes_true([&] { return group->incident().has_value(); }));
-  CHECK(group->incident()->code == "HB-no-space");
+  REQUIRE(comes_true([&] { return group->incidents().open().empty() == false; }));
+  CHECK(group->incidents().open().at(0).code == "HB-no-space");
   CHECK(applier.working());
   REQUIRE(::unlink((directory / "small/ballast").c_str()) == 0);
   REQUIRE(comes_true([&] { return applier.applied() == group->made(); }));
-  CHECK_FALSE(group->incident());
+  CHECK(group->incidents().open().empty());
 
   // One large update that cannot fit at all, then a larger disk.
   large_update(writer, 20 << 20, 3000);
   writer.sync();
   applier.wake();
-  REQUIRE(comes_true([&] { return group->incident().has_value(); }));
+  REQUIRE(comes_true([&] { return group->incidents().open().empty() == false; }));
   CHECK(applier.working());
   REQUIRE(::mount("none", (directory / "small").c_str(), "tmpfs", MS_REMOUNT, "size=200m") == 0);
   REQUIRE(comes_true([&] { return applier.applied() == group->made(); }));

@@ -114,7 +114,7 @@ TEST_CASE("an update that cannot be applied stops at it with an incident, not be
   f.wake();
   REQUIRE(comes_true([&] { return !f.applier().working(); }));
   CHECK(f.applier().applied().value == 3);
-  const auto incident = f.group().incident();
+  const auto incident = f.group().incidents().find("HB-apply-failed");
   REQUIRE(incident);
   CHECK(incident->code == "HB-apply-failed");
   CHECK(incident->text.find("update 4") != std::string::npos);
@@ -139,7 +139,7 @@ TEST_CASE("damage in the journal stops the applier with an incident after what i
   f.wake();
   REQUIRE(comes_true([&] { return !f.applier().working(); }));
   CHECK(f.applier().applied().value == 3);
-  CHECK(f.group().incident()->code == "HB-journal-damaged");
+  CHECK(f.group().incidents().open().at(0).code == "HB-journal-damaged");
   f.stop();
   CHECK(f.content_of(1) == "main: a=1");
 }
@@ -160,7 +160,8 @@ TEST_CASE("a place that holds something else is not overwritten") {
   f.writer().sync();
   f.start();
   REQUIRE(comes_true([&] { return !f.applier().working(); }));
-  CHECK(f.group().incident()->text.find("copies/env1 holds items") != std::string::npos);
+  CHECK(f.group().incidents().open().at(0).text.find("copies/env1 holds items") !=
+        std::string::npos);
   f.stop();
   auto other = open_environment(f.directory() + "/copies/env1");
   CHECK(content(other) == "main: mine=1");
@@ -177,7 +178,7 @@ TEST_CASE("somebody else's write to a copy is an incident and applying goes on")
   f.start();
   f.writer().append(1, {put(main_database(), "a", "2")});
   f.apply_all();
-  CHECK_FALSE(f.group().incident());
+  CHECK(f.group().incidents().open().empty());
   f.stop();
   {
     auto environment = open_environment(f.path_of(1), 0);
@@ -191,8 +192,8 @@ TEST_CASE("somebody else's write to a copy is an incident and applying goes on")
   f.start();
   f.writer().append(1, {put(main_database(), "a", "3")});
   f.apply_all();
-  REQUIRE(f.group().incident());
-  CHECK(f.group().incident()->code == "HB-copy-written");
+  REQUIRE_FALSE(f.group().incidents().open().empty());
+  CHECK(f.group().incidents().open().at(0).code == "HB-copy-written");
   f.stop();
   CHECK(f.content_of(1) == "main: a=3 foreign=1");
 }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/incident/catalogue.h"
+
+#include <algorithm>
+
+namespace hotbackup::incident {
+namespace {
+
+using enum Severity;
+
+constexpr Entry kCatalogue[] = {
+    {"HB-applied-unknown", kError,
+     "The slave cannot tell how far its copies are: the file applied is damaged or missing.",
+     "hotbackup init GROUP --role slave --replace begins anew with a seed"},
+    {"HB-apply-failed", kError,
+     "An update cannot be applied to a copy; receiving goes on, applying does not.",
+     "mend what the text names and restart hotbackup-slave, or seed anew: hotbackup init GROUP "
+     "--role slave --replace"},
+    {"HB-copy-written", kError, "A program wrote to a copy without the library.",
+     "stop that program, then seed anew: hotbackup init GROUP --role slave --replace"},
+    {"HB-disk-full", kError, "The slave's disk has no room for the journal.",
+     "make room; it goes on by itself"},
+    {"HB-journal-damaged", kError, "The journal holds something that was not written so.",
+     "stop the programs that write to this group, and restore the segment or begin anew from the "
+     "better copy"},
+    {"HB-journal-failed", kError, "The journal could not be synced and takes no more updates.",
+     "stop the programs that write to this group, mend the disk, start them again"},
+    {"HB-journal-sync-failed", kError,
+     "The disk failed a sync of the journal; nothing is acknowledged from that segment any more.",
+     "look after the disk; the journal goes on in a new segment"},
+    {"HB-no-space", kError, "The disk of a copy is full; applying waits.",
+     "make room; it goes on by itself"},
+    {"HB-unlogged", kError,
+     "An environment was written without capture: the copies lack that write.",
+     "start every program that writes there under capture, then seed the slaves anew"},
+};
+static_assert(std::ranges::is_sorted(kCatalogue, {}, &Entry::code));
+
+}  // namespace
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case kNotice:
+      return "notice";
+    case kWarning:
+      return "warning";
+    case kError:
+      break;
+  }
+  return "error";
+}
+
+std::span<const Entry> catalogue() {
+  return kCatalogue;
+}
+
+const Entry* find(std::string_view code) {
+  const auto at = std::ranges::lower_bound(kCatalogue, code, {}, &Entry::code);
+  return at != std::end(kCatalogue) && at->code == code ? &*at : nullptr;
+}
+
+}  // namespace hotbackup::incident

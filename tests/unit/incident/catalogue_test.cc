@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/incident/catalogue.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+
+using namespace hotbackup;
+
+namespace {
+
+/// Codes that are raised, by the quoted literal, in all sources but the catalogue itself.
+std::set<std::string> codes_in_sources() {
+  // Verdicts of commands, not incidents of a group.
+  const std::set<std::string> of_commands = {"HB-config", "HB-usage", "HB-failed", "HB-refused"};
+  const std::regex literal("\"(HB-[a-z-]*[a-z])\"");
+  std::set<std::string> codes;
+  for (const char* folder : {"common", "master", "slave", "tools"}) {
+    const auto root = std::filesystem::path(HOTBACKUP_SOURCE) / folder;
+    for (const auto& file : std::filesystem::recursive_directory_iterator(root)) {
+      const auto& path = file.path();
+      if ((path.extension() != ".cc" && path.extension() != ".h") || path.stem() == "catalogue")
+        continue;
+      std::ifstream in(path);
+      std::stringstream text;
+      text << in.rdbuf();
+      const std::string source = text.str();
+      for (std::sregex_iterator at(source.begin(), source.end(), literal), end; at != end; ++at)
+        if (!of_commands.contains((*at)[1])) codes.insert((*at)[1]);
+    }
+  }
+  return codes;
+}
+
+}  // namespace
+
+TEST_CASE("every code that is raised is in the catalogue, and every entry is raised somewhere") {
+  const auto raised = codes_in_sources();
+  REQUIRE(raised.size() > 5);
+  for (const std::string& code : raised) CHECK_MESSAGE(incident::find(code) != nullptr, code);
+  for (const incident::Entry& entry : incident::catalogue())
+    CHECK_MESSAGE(raised.contains(std::string(entry.code)), entry.code);
+}
+
+TEST_CASE("an unknown code is not found") {
+  CHECK(incident::find("HB-no-such-thing") == nullptr);
+  CHECK(incident::find("") == nullptr);
+}
