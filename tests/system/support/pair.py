@@ -121,10 +121,15 @@ class Node:
         answer = self.json("status", group)
         return next(entry for entry in answer["groups"] if entry["name"] == group)
 
-    def start(self, role, wait=True):
+    def start(self, role, wait=True, environment=None):
+        """Starts this node's server; `environment`: more variables, e.g. of a Fault."""
         program = self.programs.master if role == "master" else self.programs.slave
         self.server = Server(
-            program, self.config, self.root / f"{role}.log", self.root / f"{role}.notify"
+            program,
+            self.config,
+            self.root / f"{role}.log",
+            self.root / f"{role}.notify",
+            environment,
         )
         if wait:
             self.server.wait_ready()

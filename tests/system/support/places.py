@@ -15,12 +15,13 @@ _PLACES = {
     "hotbackup-slave": ["bin", "sbin", "slave", "."],
     "libhotbackup.so": ["lib", "lib/x86_64-linux-gnu", "master/capture", "."],
 }
+_TEST_PLACES = {"libhotbackup_fault.so": ["tests/support/fault"]}  # of the build tree only
 
 
 def find(name):
     """The path of a program or library under $HOTBACKUP_BIN: a build tree or an install prefix."""
     root = pathlib.Path(os.environ.get("HOTBACKUP_BIN", "."))
-    for place in _PLACES[name]:
+    for place in _PLACES.get(name) or _TEST_PLACES[name]:
         path = root / place / name
         if path.is_file():
             return path.resolve()

@@ -37,7 +37,7 @@ def _login_group(user):
 class Server:
     """One server process: ready when it told the service manager so, its log in a file."""
 
-    def __init__(self, program, config, log_path, notify_path):
+    def __init__(self, program, config, log_path, notify_path, environment=None):
         self.program = program
         self.log_path = log_path
         log_path.touch()
@@ -49,14 +49,13 @@ class Server:
         self._notify.bind(str(notify_path))
         notify_path.chmod(0o777)
         self._notify.setblocking(False)
-        environment = dict(os.environ, NOTIFY_SOCKET=str(notify_path))
-        environment.pop("LD_PRELOAD", None)
+        inherited = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         self.process = subprocess.Popen(
             [str(program), "--config", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=environment,
+            env={**inherited, "NOTIFY_SOCKET": str(notify_path), **(environment or {})},
             cwd="/",
         )
 
