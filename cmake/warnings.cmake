@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wcast-qual
-                    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wcast-qual
                     -Wno-missing-field-initializers)
 # GCC 12 sees overlapping copies in std::string's own code at -O3 (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
