@@ -8,16 +8,9 @@
 
 #include "common/base/ids.h"
 #include "common/control/group.h"
+#include "slave/apply_machine.h"
 
 namespace hotbackup::slave {
-
-/// Everything through `lower` is durable in the copies; nothing beyond `upper` was begun. Equal
-/// after a clean stop.
-struct AppliedRange {
-  UpdateNumber lower;
-  UpdateNumber upper;
-  constexpr bool operator==(const AppliedRange&) const = default;
-};
 
 /// Nothing when the file is missing; kCorrupt when it is not what this program writes.
 Result<std::optional<AppliedRange>> read_applied(const control::Group& group);

@@ -7,22 +7,19 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <thread>
 
 #include "common/control/group.h"
 #include "common/journal/reader.h"
 #include "slave/applied_file.h"
 #include "slave/apply_batch.h"
+#include "slave/apply_machine.h"
 #include "slave/copies.h"
 
 namespace hotbackup::slave {
 
-struct ApplierLimits {
-  std::uint64_t batch_bytes = 16 << 20;    // of journal in one LMDB transaction
-  std::uint64_t stretch_updates = 4096;    // between two writes of the applied file
-  std::uint64_t stretch_bytes = 64 << 20;  // the same, about
-  std::chrono::milliseconds retry{1000};   // pause after a full disk
+struct ApplierLimits : ApplyMachine::Limits {
+  std::chrono::milliseconds retry{1000};  // pause after a full disk
 };
 
 /// Owned by the slave server, one a group. start and stop never overlap; all work is
@@ -63,6 +60,7 @@ class Applier {
   Result<> apply_available(ApplyBatch& batch);
   Result<> start_update(ApplyBatch& batch, const journal::FrameHeader& header);
   Result<> apply_frame(ApplyBatch& batch, const journal::FrameView& frame);
+  Result<> perform(ApplyBatch& batch, const journal::FrameView& frame);
   Result<> commit(ApplyBatch& batch);
   Result<> extend_stretch(const journal::FrameHeader& next);
   void clear_own_incident();
@@ -78,20 +76,13 @@ class Applier {
   std::atomic<std::uint32_t> wake_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> failed_{false};
-  std::atomic<std::uint64_t> durable_{0};  // range_.lower for other threads
+  std::atomic<std::uint64_t> durable_{0};  // the range's lower end, for other threads
 
   // Applier's thread only, between start and stop.
-  AppliedRange range_;    // as the applied file says
-  UpdateNumber done_;     // the copies hold everything through this
-  UpdateNumber reach_;    // no batch may end before this: readers may have seen it
-  UpdateNumber last_;     // whole updates in the batch end here; done_ when it is empty
-  UpdateNumber at_;       // the update being read or applied
+  ApplyMachine machine_;
   bool reading_ = false;  // an error now comes from the journal, not from the copies
-  std::optional<UpdateNumber> end_before_;  // an update that failed: a batch ends before it
-  std::set<UpdateNumber> voids_;            // long updates found void after they were begun
-  std::optional<journal::Reader> reader_;   // positioned after at_, or nothing
-  std::uint64_t stretch_bytes_ = 0;         // read since the last extension
-  bool incident_shown_ = true;              // perhaps one of this class's own
+  std::optional<journal::Reader> reader_;  // positioned after machine_.at(), or nothing
+  bool incident_shown_ = true;             // perhaps one of this class's own
 };
 
 }  // namespace hotbackup::slave
