@@ -32,9 +32,7 @@ Result<> resolve(control::Group& group, control::EnvironmentEntry& entry) {
   if (entry.slot.txnid <= last) {
     raise_to(entry.last_txnid, entry.slot.txnid);
   } else {
-    // A dead owner of the journal lock leaves a doubtful tail; taking the lock mends it.
-    { HOTBACKUP_TRY(group.journal().lock()); }
-    HOTBACKUP_TRY(group.journal().set_void(control::Group::slot_location(entry)));
+    HOTBACKUP_TRY(group.journal().set_void(number, control::Group::slot_location(entry)));
   }
   group.clear_slot(entry, number);
   return {};

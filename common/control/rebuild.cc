@@ -79,9 +79,10 @@ Result<bool> Group::map_existing() {
 // to come after a boot gets here, or one that finds no usable file.
 Result<> Group::rebuild(const GroupRecord& record) {
   const journal::RecoveredTail empty{};
-  HOTBACKUP_ASSIGN(const auto tail, record.id.is_none()
-                                        ? Result<journal::RecoveredTail>(empty)
-                                        : journal::recover_tail(*journal_directory_, record.id));
+  HOTBACKUP_ASSIGN(const auto tail,
+                   record.id.is_none()
+                       ? Result<journal::RecoveredTail>(empty)
+                       : journal::recover_tail(*journal_directory_, record.id, record.node));
   HOTBACKUP_ASSIGN(auto directory, os::open_directory(directory_, record.permissions));
   auto file = directory->open(kControlName);
   if (!file && file.error().code() == ErrorCode::kNotFound) file = directory->create(kControlName);

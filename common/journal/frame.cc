@@ -10,6 +10,8 @@ namespace {
 
 constexpr char kMagic[4] = {'H', 'B', 'F', '1'};
 constexpr std::uint16_t kLastPart = 1;
+constexpr std::uint16_t kNoSync = 2;
+constexpr std::uint16_t kKeptLocal = 4;
 constexpr std::size_t kChecksumOffset = 112;
 
 bool has_magic(std::string_view bytes) {
@@ -19,6 +21,12 @@ bool has_magic(std::string_view bytes) {
 bool checksum_fits(std::string_view bytes) {
   return load_le<std::uint64_t>(bytes.data() + kChecksumOffset) ==
          hash64(bytes.substr(0, kChecksumOffset));
+}
+
+std::uint16_t flags_of(const FrameHeader& header) {
+  return static_cast<std::uint16_t>((header.last_part ? kLastPart : 0) |
+                                    (header.no_sync ? kNoSync : 0) |
+                                    (header.kept_local ? kKeptLocal : 0));
 }
 
 }  // namespace
@@ -40,7 +48,7 @@ std::string_view frame_kind_name(FrameKind kind) {
 void encode(FrameHeader& header, char* to) {
   std::copy(kMagic, kMagic + 4, to);
   store_le(to + 4, kFrameVersion);
-  store_le(to + 6, static_cast<std::uint16_t>(header.last_part ? kLastPart : 0));
+  store_le(to + 6, flags_of(header));
   store_le(to + 8, header.body_bytes);
   store_le(to + 12, header.part);
   std::copy(header.group.bytes.begin(), header.group.bytes.end(), to + 16);
@@ -49,7 +57,8 @@ void encode(FrameHeader& header, char* to) {
   store_le(to + 48, header.number.value);
   store_le(to + 56, header.update_bytes);
   store_le(to + 64, header.environment.value);
-  store_le(to + 68, static_cast<std::uint32_t>(header.kind));
+  store_le(to + 68, static_cast<std::uint16_t>(header.kind));
+  store_le(to + 70, header.undurable);
   store_le(to + 72, header.txnid.value);
   store_le(to + 80, static_cast<std::int64_t>(header.commit_time.time_since_epoch().count()));
   store_le(to + 88, header.body_hash);
@@ -71,7 +80,10 @@ Result<FrameHeader> decode(std::string_view bytes) {
   if (const auto version = load_le<std::uint16_t>(at + 4); version != kFrameVersion)
     return fail(ErrorCode::kVersion, "frame format " + std::to_string(version) + " is not known");
   FrameHeader header;
-  header.last_part = (load_le<std::uint16_t>(at + 6) & kLastPart) != 0;
+  const auto flags = load_le<std::uint16_t>(at + 6);
+  header.last_part = (flags & kLastPart) != 0;
+  header.no_sync = (flags & kNoSync) != 0;
+  header.kept_local = (flags & kKeptLocal) != 0;
   header.body_bytes = load_le<std::uint32_t>(at + 8);
   header.part = load_le<std::uint32_t>(at + 12);
   std::copy(at + 16, at + 32, header.group.bytes.begin());
@@ -79,7 +91,8 @@ Result<FrameHeader> decode(std::string_view bytes) {
   header.number = UpdateNumber(load_le<std::uint64_t>(at + 48));
   header.update_bytes = load_le<std::uint64_t>(at + 56);
   header.environment = EnvironmentNumber(load_le<std::uint32_t>(at + 64));
-  header.kind = static_cast<FrameKind>(load_le<std::uint32_t>(at + 68));
+  header.kind = static_cast<FrameKind>(load_le<std::uint16_t>(at + 68));
+  header.undurable = load_le<std::uint16_t>(at + 70);
   header.txnid = TxnId(load_le<std::uint64_t>(at + 72));
   header.commit_time = WallTime(std::chrono::nanoseconds(load_le<std::int64_t>(at + 80)));
   header.body_hash = load_le<std::uint64_t>(at + 88);

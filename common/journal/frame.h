@@ -5,7 +5,9 @@
 //   offset bytes
 //        0     4  magic "HBF1"
 //        4     2  format version, 1
-//        6     2  flags: bit 0 = last part of its update
+//        6     2  flags: bit 0 = last part of its update, 1 = its program does not sync, 2 =
+//        touched
+//                 keep-local data (the last two: never replayed by recovery)
 //        8     4  body bytes, at most 1 MiB
 //       12     4  part: 0, 1, 2 … in its update
 //       16    16  group id
@@ -14,7 +16,8 @@
 //       48     8  update number
 //       56     8  update bytes: all frames of this update, headers and padding included
 //       64     4  environment number, 0 for the group
-//       68     4  kind
+//       68     2  kind
+//       70     2  updates before this one that were not known durable here, at most 65535
 //       72     8  source txnid
 //       80     8  commit time, ns since 1970 UTC
 //       88     8  body hash: XXH3-64 of the body
@@ -38,8 +41,9 @@ inline constexpr std::size_t kFrameHeaderBytes = 128;
 inline constexpr std::size_t kVoidWordOffset = 120;
 inline constexpr std::size_t kBodyBytesMax = 1024 * 1024;
 inline constexpr std::uint16_t kFrameVersion = 1;
+inline constexpr std::uint16_t kUndurableMax = 65535;
 
-enum class FrameKind : std::uint32_t {
+enum class FrameKind : std::uint16_t {
   kUpdate = 1,
   kEnvironment = 2,
   kBaseline = 3,
@@ -50,6 +54,8 @@ std::string_view frame_kind_name(FrameKind kind);
 
 struct FrameHeader {
   bool last_part = true;
+  bool no_sync = false;     // the environment was open with MDB_NOSYNC or the like
+  bool kept_local = false;  // the transaction also changed what stays here
   std::uint32_t body_bytes = 0;
   std::uint32_t part = 0;
   GroupId group;
@@ -58,6 +64,7 @@ struct FrameHeader {
   std::uint64_t update_bytes = 0;
   EnvironmentNumber environment;
   FrameKind kind = FrameKind::kUpdate;
+  std::uint16_t undurable = 0;  // set by append; kUndurableMax: that many or more
   TxnId txnid;
   WallTime commit_time;
   std::uint64_t body_hash = 0;

@@ -17,6 +17,11 @@ void raise_to(std::atomic<std::uint64_t>& number, std::uint64_t to) {
   }
 }
 
+void note_failure(SharedTail& tail, const Error& error) {
+  tail.failure_error.store(static_cast<std::uint32_t>(error.os_error()));
+  tail.failures.fetch_add(1);
+}
+
 /// Completes the header of the frame at `header` from the shared fields and its own body size and
 /// hash, and returns the number of bytes of the whole frame.
 std::size_t complete_header(FrameHeader& fields, char* header) {
@@ -102,8 +107,8 @@ Result<> Journal::sync_active_before_switch() {
   if (tail_.segment_first.load() == 0 || tail_.synced.load() >= made) return {};
   HOTBACKUP_ASSIGN(auto file, active());
   if (auto synced = file->sync_data(); !synced) {
-    tail_.failed.store(static_cast<std::uint32_t>(synced.error().os_error()));
-    return synced;
+    note_failure(tail_, synced.error());
+    return leave_failed_segment();
   }
   raise_to(tail_.synced, made);
   return {};
@@ -157,15 +162,15 @@ Result<Journal::Completed> Journal::complete_spilled(PendingUpdate& update,
 Result<Appended> Journal::append(os::SharedLock& lock, PendingUpdate& update, FrameHeader fields,
                                  const Announce& announce) {
   (void)lock;  // proof that the caller holds it
-  if (const auto failed = tail_.failed.load(); failed != 0)
-    return fail(ErrorCode::kIo, "the journal stopped after a failed sync",
-                static_cast<int>(failed));
+  HOTBACKUP_TRY(go_on_after_failure());
   HOTBACKUP_TRY(update.prepare());
   fields.group = group_;
   fields.number = UpdateNumber(tail_.made.load()).next();
   fields.update_bytes = update.total_bytes();
   fields.part = 0;
   fields.void_word = 0;
+  fields.undurable = static_cast<std::uint16_t>(
+      std::min<std::uint64_t>(kUndurableMax, tail_.made.load() - tail_.synced.load()));
   fields.chain = tail_.chain;
   if (update.spilled()) return append_spilled(update, fields, announce);
 
@@ -218,12 +223,14 @@ Result<Appended> Journal::append_control(os::SharedLock& lock, FrameKind kind,
 
 Result<> Journal::append_received(os::SharedLock& lock, const FrameView& frame) {
   (void)lock;
-  if (const auto failed = tail_.failed.load(); failed != 0)
-    return fail(ErrorCode::kIo, "the journal stopped after a failed sync",
-                static_cast<int>(failed));
   if (frame.header.part == 0) {
+    HOTBACKUP_TRY(go_on_after_failure());
     partial_bytes_ = 0;
     HOTBACKUP_TRY(make_room(frame.header.update_bytes));
+    partial_generation_ = tail_.generation.load();
+  } else if (partial_generation_ != tail_.generation.load()) {
+    return fail(ErrorCode::kIo, "update " + std::to_string(frame.header.number.value) +
+                                    " has to come again: the journal went on in a new segment");
   }
   HOTBACKUP_ASSIGN(auto file, active());
   HOTBACKUP_TRY(file->write_at(tail_.offset + partial_bytes_, frame.bytes));
@@ -239,36 +246,26 @@ Result<> Journal::append_received(os::SharedLock& lock, const FrameView& frame) 
 
 Result<> Journal::sync_through(UpdateNumber number) {
   if (tail_.synced.load() >= number.value) return {};
-  HOTBACKUP_ASSIGN(auto lock, os::SharedLock::acquire(tail_.sync_lock, kLockTimeout));
-  if (tail_.synced.load() >= number.value) return {};
-  if (const auto failed = tail_.failed.load(); failed != 0)
-    return fail(ErrorCode::kIo, "the journal stopped after a failed sync",
-                static_cast<int>(failed));
-  // Read before the file is looked up: should the segment change in between, the switch has synced
-  // everything through `made` already.
-  const std::uint64_t made = tail_.made.load();
-  HOTBACKUP_ASSIGN(auto file, active());
-  if (auto synced = file->sync_data(); !synced) {
-    tail_.failed.store(static_cast<std::uint32_t>(synced.error().os_error()));
-    return synced;
+  HOTBACKUP_ASSIGN(auto sync_lock, os::SharedLock::acquire(tail_.sync_lock, kLockTimeout));
+  while (tail_.synced.load() < number.value) {
+    // Read before the file is looked up: should the segment change in between, the switch has
+    // synced everything through `made` already.
+    const std::uint64_t made = tail_.made.load();
+    const std::uint64_t generation = tail_.generation.load();
+    HOTBACKUP_ASSIGN(auto file, active());
+    if (tail_.failed.load() == 0) {
+      auto synced = file->sync_data();
+      if (synced) {
+        raise_to(tail_.synced, made);
+        continue;
+      }
+      note_failure(tail_, synced.error());
+    }
+    HOTBACKUP_ASSIGN(auto append_lock, lock());
+    // Who appended meanwhile may have met the same failure and gone on already.
+    if (tail_.generation.load() == generation) HOTBACKUP_TRY(leave_failed_segment());
   }
-  raise_to(tail_.synced, made);
   return {};
-}
-
-Result<> Journal::set_void(const FrameLocation& location) {
-  auto file_or = directory_.open(segment_name(location.segment_first));
-  if (!file_or && file_or.error().code() == ErrorCode::kNotFound) return {};
-  HOTBACKUP_ASSIGN(auto file, std::move(file_or));
-  // A process that died between opening its slot and the append left no frame, and by now another
-  // update may lie there.
-  char header[kFrameHeaderBytes];
-  HOTBACKUP_ASSIGN(const auto got, file->read_at(location.offset, header, sizeof header));
-  if (got < sizeof header || load_le<std::uint64_t>(header + 112) != location.checksum) return {};
-  char word[8];
-  store_le64(word, void_word_for(location.checksum));
-  HOTBACKUP_TRY(file->write_at(location.offset + kVoidWordOffset, {word, sizeof word}));
-  return file->sync_data();
 }
 
 void Journal::adopt_group(const GroupId& group) {

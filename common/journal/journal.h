@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "common/journal/pending_update.h"
 #include "common/journal/segment.h"
@@ -55,11 +56,14 @@ class Journal {
   void drop_partial() { partial_bytes_ = 0; }
 
   /// Makes the journal durable through update `number` at least; one sync covers all who wait.
+  /// After a failed sync what was not durable moves to a new segment (rule R10); kIo or kNoSpace
+  /// when that fails too.
   Result<> sync_through(UpdateNumber number);
 
   /// Sets an update's void word and syncs it. Final; doing it twice changes nothing. Where that
-  /// frame does not lie (its append was cut short by a death) there is nothing to void.
-  Result<> set_void(const FrameLocation& location);
+  /// frame does not lie (its append was cut short by a death) there is nothing to void. Takes the
+  /// journal lock while it writes.
+  Result<> set_void(UpdateNumber number, const FrameLocation& location);
 
   /// A slave's first contact: the id that frames carry from now on; the journal is empty.
   void adopt_group(const GroupId& group);
@@ -78,6 +82,10 @@ class Journal {
   Result<std::shared_ptr<os::File>> active();
   Result<> make_room(std::uint64_t needed_bytes);
   Result<> sync_active_before_switch();
+  Result<> leave_failed_segment();
+  Result<> go_on_after_failure();
+  struct Place;
+  Result<std::optional<Place>> find_frame(UpdateNumber number, const FrameLocation& location);
   void switch_to(std::shared_ptr<os::File> file, UpdateNumber first, std::uint64_t segment_bytes,
                  std::uint64_t offset);
 
@@ -90,7 +98,8 @@ class Journal {
   std::shared_ptr<os::File> active_;
   std::uint64_t active_generation_ = 0;
 
-  std::uint64_t partial_bytes_ = 0;  // of a received update whose last part is not here yet
+  std::uint64_t partial_bytes_ = 0;       // of a received update whose last part is not here yet
+  std::uint64_t partial_generation_ = 0;  // of the tail, when its first part was written
 };
 
 /// What a scan of the journal's end found. A torn tail is a state, not an error.
@@ -104,9 +113,14 @@ struct RecoveredTail {
   bool torn = false;  // something was cut behind the last whole update
 };
 
-/// Reads the last segment to its end, cuts and zeroes a torn tail, syncs. kCorrupt where an intact
-/// later frame lies behind a damaged one: that is damage, not a torn tail, and nothing is changed.
-/// An empty journal is at number 0 with chain_before_all.
-Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group);
+/// Reads the last segment to its end, cuts and zeroes a torn tail, syncs. An empty journal is at
+/// number 0 with chain_before_all.
+///
+/// Within a boot only the last update can be torn: an intact frame behind a damaged one is damage,
+/// kCorrupt, and nothing is changed. After a reboot (`rebooted`: this node) any subset of what was
+/// not synced may be there: it is damage only where a later frame shows that the bad one had been
+/// durable; else the tail is cut at the bad one. What was cut had been promised to nobody.
+Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group,
+                                   std::optional<NodeId> rebooted = std::nullopt);
 
 }  // namespace hotbackup::journal

@@ -13,6 +13,9 @@ Result<> Reader::open_segment(UpdateNumber first) {
     return fail(ErrorCode::kCorrupt, segment_name(first) + " holds another segment's header");
   if (header->group != group_)
     return fail(ErrorCode::kRefused, segment_name(first) + " belongs to another group");
+  HOTBACKUP_ASSIGN(const auto segments, list_segments(directory_));
+  const auto after = std::upper_bound(segments.begin(), segments.end(), first);
+  segment_end_ = after == segments.end() ? UpdateNumber(0) : *after;
   file_ = std::move(file);
   segment_ = *header;
   scan_.emplace(*file_, kSegmentHeaderBytes);
@@ -43,6 +46,9 @@ Result<> Reader::seek(UpdateNumber from) {
 
 Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
   if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
+  // What an abandoned segment still holds behind the next one's beginning does not count.
+  if (sequence_->at_boundary() && sequence_->next_number() == segment_end_)
+    HOTBACKUP_TRY(open_segment(segment_end_));
   auto frame = scan_->next(*sequence_, through);
   if (!frame && sequence_->at_boundary() && frame.error().code() != ErrorCode::kIo) {
     // Not here: then in the segment named after it, or it is damaged.

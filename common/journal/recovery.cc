@@ -7,10 +7,31 @@
 namespace hotbackup::journal {
 namespace {
 
-/// Where a whole frame header of a later update lies behind `from`, if any does: then what is at
-/// `from` is damage and not the torn end.
+// What a slave has received and not synced: the sender's window, and one update more.
+constexpr std::uint64_t kReceivedUnsyncedMax = 16 << 20;
+
+/// Whether this intact frame of a later update shows that the bad one was no torn end.
+class Proof {
+ public:
+  Proof(UpdateNumber bad, std::uint64_t offset, std::optional<NodeId> rebooted)
+      : bad_(bad), offset_(offset), rebooted_(rebooted) {}
+  bool holds(const FrameHeader& later, std::uint64_t offset) const {
+    if (later.number <= bad_) return false;
+    if (!rebooted_) return true;
+    if (later.epoch.node != *rebooted_)
+      return offset - offset_ > kReceivedUnsyncedMax + later.update_bytes;
+    return later.undurable != kUndurableMax && later.number.value - later.undurable > bad_.value;
+  }
+
+ private:
+  const UpdateNumber bad_;
+  const std::uint64_t offset_;
+  const std::optional<NodeId> rebooted_;
+};
+
+/// Where a frame lies behind `from` that proves what is at `from` to be damage.
 Result<std::optional<std::uint64_t>> find_later_frame(os::File& file, std::uint64_t from,
-                                                      std::uint64_t to, UpdateNumber after) {
+                                                      std::uint64_t to, const Proof& proof) {
   constexpr std::size_t kChunk = 1 << 20;
   std::string chunk(kChunk + kFrameHeaderBytes, '\0');
   for (; from < to; from += kChunk) {
@@ -19,7 +40,7 @@ Result<std::optional<std::uint64_t>> find_later_frame(os::File& file, std::uint6
       const std::string_view candidate(chunk.data() + at, kFrameHeaderBytes);
       if (!looks_like_frame(candidate)) continue;
       const auto header = decode(candidate);
-      if (header && header->number > after) return from + at;
+      if (header && proof.holds(*header, from + at)) return from + at;
     }
     if (got < chunk.size()) break;
   }
@@ -56,7 +77,8 @@ Result<RecoveredTail> walk_last_segment(os::File& file, const SegmentHeader& hea
 
 }  // namespace
 
-Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group) {
+Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group,
+                                   std::optional<NodeId> rebooted) {
   HOTBACKUP_ASSIGN(auto segments, list_segments(directory));
   if (segments.empty()) {
     RecoveredTail tail;
@@ -70,8 +92,8 @@ Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& grou
   if (header->group != group || header->first != segments.back())
     return fail(ErrorCode::kCorrupt, "journal segment " + name + " belongs elsewhere");
   HOTBACKUP_ASSIGN(auto tail, walk_last_segment(*file, *header));
-  HOTBACKUP_ASSIGN(auto later,
-                   find_later_frame(*file, tail.offset, header->segment_bytes, tail.made.next()));
+  HOTBACKUP_ASSIGN(auto later, find_later_frame(*file, tail.offset, header->segment_bytes,
+                                                Proof(tail.made.next(), tail.offset, rebooted)));
   if (later)
     return fail(ErrorCode::kCorrupt, "journal segment " + name + " is damaged between byte " +
                                          std::to_string(tail.offset) + " and byte " +

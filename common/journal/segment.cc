@@ -130,7 +130,8 @@ Result<std::vector<UpdateNumber>> list_segments(os::Directory& directory) {
 }
 
 Result<std::unique_ptr<os::File>> make_segment(os::Directory& directory,
-                                               const SegmentHeader& header) {
+                                               const SegmentHeader& header,
+                                               const std::function<Result<>(os::File&)>& fill) {
   const std::string temporary = temporary_name();
   HOTBACKUP_TRY(remove_if_there(directory, temporary));
   HOTBACKUP_ASSIGN(auto file, take_spare(directory, header.segment_bytes, temporary));
@@ -142,6 +143,7 @@ Result<std::unique_ptr<os::File>> make_segment(os::Directory& directory,
     }
   }
   HOTBACKUP_TRY(file->write_at(0, encode_segment_header(header)));
+  if (fill) HOTBACKUP_TRY(fill(*file));
   HOTBACKUP_TRY(file->sync_data());
   HOTBACKUP_TRY(directory.rename(temporary, segment_name(header.first)));
   HOTBACKUP_TRY(directory.sync());

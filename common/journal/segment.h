@@ -7,6 +7,7 @@
 //   8 16  group id            48  8  segment bytes
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,9 +44,11 @@ std::optional<UpdateNumber> parse_segment_name(std::string_view name);
 Result<std::vector<UpdateNumber>> list_segments(os::Directory& directory);
 
 /// Makes the file for a new active segment: a spare of the right size if there is one, else a new
-/// file. The header is synced, then the name, then the directory, before this returns.
+/// file. Header and what `fill` writes are synced, then the name, then the directory, before this
+/// returns.
 Result<std::unique_ptr<os::File>> make_segment(os::Directory& directory,
-                                               const SegmentHeader& header);
+                                               const SegmentHeader& header,
+                                               const std::function<Result<>(os::File&)>& fill = {});
 
 /// Puts a zero-filled, synced spare of this size in place unless one is there.
 Result<> prepare_spare(os::Directory& directory, std::uint64_t segment_bytes);

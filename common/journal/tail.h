@@ -11,7 +11,8 @@ namespace hotbackup::journal {
 
 struct SharedTail {
   os::SharedMutex append_lock;  // the group's journal lock
-  os::SharedMutex sync_lock;    // held by who syncs; never taken while holding append_lock's wait
+  os::SharedMutex
+      sync_lock;  // held by who syncs; append_lock may be taken under it, not the other way
 
   std::atomic<std::uint64_t> made;    // last whole update appended
   std::atomic<std::uint64_t> synced;  // durable through this update
@@ -27,8 +28,12 @@ struct SharedTail {
   ChainHash chain;              // what the next frame carries
   Epoch epoch;                  // of the last update
 
-  // Not 0 after a sync failed: the OS error. Nothing is appended until the group is recovered.
+  // Not 0 after a sync failed and the journal could not go on in a new segment either: the OS
+  // error. Whoever appends or syncs next tries again.
   std::atomic<std::uint32_t> failed;
+  // Failed syncs since the control file was made, and the last one's OS error.
+  std::atomic<std::uint32_t> failures;
+  std::atomic<std::uint32_t> failure_error;
 };
 
 }  // namespace hotbackup::journal

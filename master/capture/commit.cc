@@ -33,10 +33,7 @@ Result<> CommitProtocol::resolve(UpdateNumber open, std::uint64_t last) {
   if (entry_.slot.txnid <= last) {
     advance_walk(entry_.slot.txnid);
   } else {
-    // Whoever died in an append left a doubtful tail, and taking the journal lock mends it: from
-    // then on the update either lies there whole or never will.
-    { HOTBACKUP_TRY(group_.journal().lock()); }
-    HOTBACKUP_TRY(group_.journal().set_void(control::Group::slot_location(entry_)));
+    HOTBACKUP_TRY(group_.journal().set_void(open, control::Group::slot_location(entry_)));
   }
   group_.clear_slot(entry_, open);
   return {};
@@ -132,7 +129,8 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
 // next tries again.
 void CommitProtocol::void_update(const journal::Appended& appended) {
   try {
-    if (group_.journal().set_void(appended.location)) group_.clear_slot(entry_, appended.number);
+    if (group_.journal().set_void(appended.number, appended.location))
+      group_.clear_slot(entry_, appended.number);
   } catch (const std::exception&) {
   }
 }

@@ -169,7 +169,7 @@ TEST_CASE("a reader that has read ahead still sees an update that was voided sin
   Reader reader(fixture.directory(), test::test_group());
   REQUIRE(reader.seek(UpdateNumber(1)));
   REQUIRE(*reader.next(UpdateNumber(1)));  // the second lies in the reader's buffer now
-  REQUIRE(fixture.journal().set_void(second.location));
+  REQUIRE(fixture.journal().set_void(second.number, second.location));
   const auto frame = reader.next(UpdateNumber(2));
   REQUIRE(frame);
   REQUIRE(*frame);
@@ -184,8 +184,8 @@ TEST_CASE("a voided update stays void and in its place") {
   auto lock = fixture.journal().lock();
   const auto appended = fixture.journal().append(*lock, update, {});
   lock->release();
-  REQUIRE(fixture.journal().set_void(appended->location));
-  REQUIRE(fixture.journal().set_void(appended->location));
+  REQUIRE(fixture.journal().set_void(appended->number, appended->location));
+  REQUIRE(fixture.journal().set_void(appended->number, appended->location));
   fixture.append("three");
   Reader reader(fixture.directory(), test::test_group());
   REQUIRE(reader.seek(UpdateNumber(1)));

@@ -153,11 +153,11 @@ TEST_CASE("voiding an update that was never written leaves alone what lies in it
   JournalFixture fixture;
   fixture.append("one");
   FrameLocation never{UpdateNumber(1), fixture.tail().offset, 0x1234567890abcdef};
-  REQUIRE(fixture.journal().set_void(never));
+  REQUIRE(fixture.journal().set_void(UpdateNumber(2), never));
   fixture.append("two");
-  REQUIRE(fixture.journal().set_void(never));
+  REQUIRE(fixture.journal().set_void(UpdateNumber(2), never));
   never.segment_first = UpdateNumber(99);
-  REQUIRE(fixture.journal().set_void(never));
+  REQUIRE(fixture.journal().set_void(UpdateNumber(99), never));
   Reader reader(fixture.directory(), test::test_group());
   REQUIRE(reader.seek(UpdateNumber(2)));
   const auto frame = reader.next(UpdateNumber(2));
@@ -197,4 +197,51 @@ TEST_CASE("a full disk is an error that changes nothing") {
     return;
   }
   FAIL("the disk never became full");
+}
+
+TEST_CASE("after a reboot the tail is cut at the first of several updates that were not synced") {
+  JournalFixture fixture;
+  fixture.append("one");
+  REQUIRE(fixture.journal().sync_through(UpdateNumber(1)));
+  const std::uint64_t torn = fixture.tail().offset;
+  fixture.append("two");
+  fixture.append("three");
+  overwrite(last_segment(fixture), torn + 20, "torn");
+  CHECK(recover_tail(fixture.directory(), test::test_group()).error().code() ==
+        ErrorCode::kCorrupt);
+  const auto tail = recover_tail(fixture.directory(), test::test_group(), NodeId(0));
+  REQUIRE(tail);
+  CHECK(tail->made == UpdateNumber(1));
+  CHECK(tail->torn);
+  // Nothing of the cut updates is left to be taken for new ones.
+  REQUIRE(fixture.recover());
+  fixture.append("TWO");
+  REQUIRE(fixture.recover());
+  CHECK(fixture.made() == UpdateNumber(2));
+}
+
+TEST_CASE("after a reboot a bad update that a later one shows to have been durable is damage") {
+  JournalFixture fixture;
+  fixture.append("one");
+  const std::uint64_t bad = fixture.tail().offset;
+  fixture.append("two");
+  REQUIRE(fixture.journal().sync_through(UpdateNumber(2)));
+  fixture.append("three");
+  overwrite(last_segment(fixture), bad + 20, "flip");
+  const auto tail = recover_tail(fixture.directory(), test::test_group(), NodeId(0));
+  REQUIRE_FALSE(tail);
+  CHECK(tail.error().code() == ErrorCode::kCorrupt);
+}
+
+TEST_CASE("a slave's torn tail may hold whole later updates within what its master sends ahead") {
+  JournalFixture fixture;
+  fixture.append("one");
+  const std::uint64_t torn = fixture.tail().offset;
+  fixture.append("two");
+  REQUIRE(fixture.journal().sync_through(UpdateNumber(2)));  // on the master, that is
+  fixture.append("three");
+  overwrite(last_segment(fixture), torn + 20, "torn");
+  const auto tail = recover_tail(fixture.directory(), test::test_group(), NodeId(77));
+  REQUIRE(tail);
+  CHECK(tail->made == UpdateNumber(1));
 }

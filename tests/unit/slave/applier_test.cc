@@ -75,8 +75,8 @@ TEST_CASE("void updates leave nothing, short or long") {
   });
   f.writer().append(1, {put(main_database(), "c", "1")});
   f.writer().sync();
-  REQUIRE(f.group().journal().set_void(small.location));
-  REQUIRE(f.group().journal().set_void(large.location));
+  REQUIRE(f.group().journal().set_void(small.number, small.location));
+  REQUIRE(f.group().journal().set_void(large.number, large.location));
   f.start();
   f.apply_all();
   f.stop();

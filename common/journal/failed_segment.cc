@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rule R10: after a failed sync nothing more is promised from that segment. What was not durable
+// moves to a new one, byte for byte: reading it back decides nothing, since each frame is checked
+// by its hashes, and what counts is the new segment's own sync.
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+#include "common/base/bytes.h"
+#include "common/journal/journal.h"
+#include "common/journal/scan.h"
+
+namespace hotbackup::journal {
+namespace {
+
+constexpr UpdateNumber kAll(std::numeric_limits<std::uint64_t>::max());
+
+}  // namespace
+
+/// The part of a segment behind what is durable: where it begins, and what comes before it.
+struct UnsyncedPart {
+  std::uint64_t offset = kSegmentHeaderBytes;
+  ChainHash chain;
+  Epoch epoch;
+};
+
+namespace {
+
+Result<UnsyncedPart> find_unsynced(os::File& file, const SegmentHeader& header,
+                                   UpdateNumber synced) {
+  UnsyncedPart part{kSegmentHeaderBytes, header.chain, header.epoch};
+  FrameSequence sequence(header.group, header.first, header.chain);
+  SegmentScan scan(file, kSegmentHeaderBytes);
+  while (sequence.next_number() <= synced || !sequence.at_boundary()) {
+    HOTBACKUP_ASSIGN(const auto frame, scan.next(sequence, kAll));
+    part = {scan.offset(), sequence.chain(), frame.header.epoch};
+  }
+  return part;
+}
+
+/// Copies the frames of [from, to) behind the header of `copy`, each checked on the way.
+Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t from,
+                     std::uint64_t to, os::File& copy) {
+  FrameSequence sequence(header.group, header.first, header.chain);
+  SegmentScan scan(file, from);
+  std::uint64_t at = kSegmentHeaderBytes;
+  while (scan.offset() < to) {
+    HOTBACKUP_ASSIGN(const auto frame, scan.next(sequence, kAll));
+    HOTBACKUP_TRY(copy.write_at(at, frame.bytes));
+    at += frame.bytes.size();
+  }
+  return {};
+}
+
+}  // namespace
+
+// Under the journal lock. The new segment is named after the first update that was not durable; a
+// segment with that name (nothing of the failed one was durable) is replaced.
+Result<> Journal::leave_failed_segment() {
+  const UpdateNumber synced(tail_.synced.load());
+  auto left = [&]() -> Result<> {
+    HOTBACKUP_ASSIGN(const auto old_file, active());
+    HOTBACKUP_ASSIGN(const auto old, read_segment_header(*old_file));
+    HOTBACKUP_ASSIGN(const auto part, find_unsynced(*old_file, old, synced));
+    const std::uint64_t moving = tail_.offset - part.offset;
+    const SegmentHeader header{group_, synced.next(), part.chain, part.epoch,
+                               std::max(segment_bytes_, kSegmentHeaderBytes + moving)};
+    const auto fill = [&](os::File& file) {
+      return copy_frames(*old_file, header, part.offset, tail_.offset, file);
+    };
+    HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header, fill));
+    // A reader that has the old segment open looks for the next one where a frame is blank. Who
+    // opens it later knows by the names where it ends, so this need not reach the disk.
+    (void)old_file->write_at(part.offset, std::string(kFrameHeaderBytes, '\0'));
+    switch_to(std::move(file), header.first, header.segment_bytes, kSegmentHeaderBytes + moving);
+    return {};
+  }();
+  if (!left) {
+    tail_.failed.store(
+        left.error().os_error() == 0 ? EIO : static_cast<std::uint32_t>(left.error().os_error()));
+    return fail(std::move(left).error().with_context(
+        "the journal could not be synced, and a new segment could not be begun"));
+  }
+  tail_.synced.store(tail_.made.load());
+  tail_.failed.store(0);
+  return {};
+}
+
+Result<> Journal::go_on_after_failure() {
+  return tail_.failed.load() == 0 ? Result<>() : leave_failed_segment();
+}
+
+/// A frame's place now: it may have moved since its location was noted.
+struct Journal::Place {
+  std::shared_ptr<os::File> file;
+  std::uint64_t offset = 0;
+};
+
+Result<std::optional<Journal::Place>> Journal::find_frame(UpdateNumber number,
+                                                          const FrameLocation& location) {
+  HOTBACKUP_ASSIGN(const auto segments, list_segments(directory_));
+  const auto after = std::upper_bound(segments.begin(), segments.end(), number);
+  if (after == segments.begin()) return std::nullopt;
+  const UpdateNumber first = *(after - 1);
+  HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, directory_.open(segment_name(first)));
+  if (first == location.segment_first) {
+    char header[kFrameHeaderBytes];
+    HOTBACKUP_ASSIGN(const auto got, file->read_at(location.offset, header, sizeof header));
+    // A process that died between opening its slot and the append left no frame, and by now
+    // another update may lie there.
+    if (got == sizeof header && load_le<std::uint64_t>(header + 112) == location.checksum)
+      return Place{std::move(file), location.offset};
+  }
+  HOTBACKUP_ASSIGN(const auto header, read_segment_header(*file));
+  FrameSequence sequence(header.group, header.first, header.chain);
+  SegmentScan scan(*file, kSegmentHeaderBytes);
+  while (sequence.next_number() <= number) {
+    const std::uint64_t offset = scan.offset();
+    const auto frame = scan.next(sequence, kAll);
+    if (!frame) return std::nullopt;  // the journal ends before it
+    if (frame->header.number == number && frame->header.checksum == location.checksum)
+      return Place{std::move(file), offset};
+  }
+  return std::nullopt;
+}
+
+Result<> Journal::set_void(UpdateNumber number, const FrameLocation& location) {
+  std::optional<Place> place;
+  {
+    // The lock mends what a dead owner left at the tail, and keeps the frame where it is.
+    HOTBACKUP_ASSIGN(const auto append_lock, lock());
+    HOTBACKUP_ASSIGN(place, find_frame(number, location));
+    if (!place) return {};
+    char word[8];
+    store_le64(word, void_word_for(location.checksum));
+    HOTBACKUP_TRY(place->file->write_at(place->offset + kVoidWordOffset, {word, sizeof word}));
+  }
+  return place->file->sync_data();
+}
+
+}  // namespace hotbackup::journal

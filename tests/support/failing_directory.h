@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A directory whose files' syncs, or whose new files, fail while they are told to.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/os/file.h"
+
+namespace hotbackup::test {
+
+/// What fails, shared by all files of a FailingDirectory.
+struct Failing {
+  int syncs = 0;         // the next so many syncs of files fail with EIO
+  bool create = false;   // making files fails with ENOSPC
+  int failed_syncs = 0;  // so far
+};
+
+class FailingFile final : public os::File {
+ public:
+  FailingFile(std::unique_ptr<os::File> real, Failing& failing)
+      : real_(std::move(real)), failing_(failing) {}
+  Result<std::size_t> read_at(std::uint64_t offset, char* to, std::size_t size) override {
+    return real_->read_at(offset, to, size);
+  }
+  Result<> write_at(std::uint64_t offset, std::string_view bytes) override {
+    return real_->write_at(offset, bytes);
+  }
+  Result<> sync_data() override {
+    if (failing_.syncs == 0) return real_->sync_data();
+    --failing_.syncs;
+    ++failing_.failed_syncs;
+    return fail_errno("syncing", EIO);
+  }
+  Result<std::uint64_t> size() override { return real_->size(); }
+  Result<> allocate(std::uint64_t size, bool zeroed) override {
+    return real_->allocate(size, zeroed);
+  }
+
+ private:
+  const std::unique_ptr<os::File> real_;
+  Failing& failing_;
+};
+
+class FailingDirectory final : public os::Directory {
+ public:
+  explicit FailingDirectory(os::Directory& real) : real_(real) {}
+  Failing failing;
+
+  Result<std::unique_ptr<os::File>> open(const std::string& name, bool writable) override {
+    HOTBACKUP_ASSIGN(auto file, real_.open(name, writable));
+    return std::make_unique<FailingFile>(std::move(file), failing);
+  }
+  Result<std::unique_ptr<os::File>> create(const std::string& name) override {
+    if (failing.create) return fail_errno("creating", ENOSPC);
+    HOTBACKUP_ASSIGN(auto file, real_.create(name));
+    return std::make_unique<FailingFile>(std::move(file), failing);
+  }
+  Result<> rename(const std::string& from, const std::string& to) override {
+    return real_.rename(from, to);
+  }
+  Result<> remove(const std::string& name) override { return real_.remove(name); }
+  Result<std::vector<std::string>> list() override { return real_.list(); }
+  Result<> sync() override { return real_.sync(); }
+
+ private:
+  os::Directory& real_;
+};
+
+}  // namespace hotbackup::test

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rule R10: what happens when a sync of the journal fails.
+#include <doctest/doctest.h>
+
+#include "tests/support/failing_directory.h"
+#include "tests/support/journal_fixture.h"
+
+using namespace hotbackup;
+using namespace hotbackup::journal;
+
+namespace {
+
+/// A journal on a disk that fails when told to, beside the fixture's own of the same directory.
+struct OnFailingDisk {
+  OnFailingDisk()
+      : disk(fixture.directory()), journal(disk, fixture.tail(), test::test_group(), 1 << 20) {}
+
+  Appended append(std::string_view body) {
+    PendingUpdate update(disk);
+    update.body() += body;
+    auto lock = journal.lock();
+    return *journal.append(*lock, update, {});
+  }
+  /// "body" of each update, "-" for a void one.
+  std::string read_all() {
+    Reader reader(fixture.directory(), test::test_group());
+    REQUIRE(reader.seek(UpdateNumber(1)));
+    std::string all;
+    while (auto frame = *reader.next(fixture.made()))
+      all += frame->header.is_void() ? "-" : std::string(frame->body);
+    return all;
+  }
+
+  test::JournalFixture fixture;
+  test::FailingDirectory disk;
+  Journal journal;
+};
+
+}  // namespace
+
+TEST_CASE("after a failed sync what was not durable goes on in a new segment") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.append("b");
+  f.append("c");
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(3)));
+  CHECK(f.disk.failing.failed_syncs == 1);
+  CHECK(f.fixture.tail().synced.load() == 3);
+  CHECK(f.fixture.tail().failures.load() == 1);
+  CHECK(f.fixture.tail().segment_first.load() == 2);
+  f.append("d");
+  CHECK(f.read_all() == "abcd");
+  REQUIRE(f.fixture.recover());
+  CHECK(f.fixture.made() == UpdateNumber(4));
+  CHECK(f.read_all() == "abcd");
+}
+
+TEST_CASE("a failed sync of a segment without anything durable replaces that segment") {
+  OnFailingDisk f;
+  f.append("a");
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.append("b");
+  CHECK(f.read_all() == "ab");
+  REQUIRE(f.fixture.recover());
+  CHECK(f.read_all() == "ab");
+}
+
+TEST_CASE("a reader that has the failed segment open goes on in the new one") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  const Appended b = f.append("b");
+  Reader reader(f.fixture.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  REQUIRE(*reader.next(UpdateNumber(1)));  // b lies in its buffer
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  REQUIRE(f.journal.set_void(b.number, b.location));
+  const auto frame = reader.next(UpdateNumber(2));
+  REQUIRE(frame);
+  REQUIRE(*frame);
+  CHECK((*frame)->header.is_void());
+}
+
+TEST_CASE("a void word finds its update after it has moved") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  const Appended b = f.append("b");
+  const Appended c = f.append("c");
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(3)));
+  REQUIRE(f.journal.set_void(c.number, c.location));
+  CHECK(f.read_all() == "ab-");
+  REQUIRE(f.journal.set_void(b.number, b.location));
+  CHECK(f.read_all() == "a--");
+}
+
+TEST_CASE("a disk that fails the new segment too stops the journal until it is well again") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.append("b");
+  f.disk.failing.syncs = 2;
+  CHECK_FALSE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.fixture.tail().synced.load() == 1);
+  CHECK(f.fixture.tail().failed.load() == EIO);
+  f.disk.failing.syncs = 1;
+  {
+    PendingUpdate update(f.disk);
+    update.body() += "c";
+    auto lock = f.journal.lock();
+    CHECK_FALSE(f.journal.append(*lock, update, {}));
+  }
+  CHECK(f.fixture.made() == UpdateNumber(2));
+  f.append("c");
+  CHECK(f.fixture.tail().failed.load() == 0);
+  REQUIRE(f.journal.sync_through(UpdateNumber(3)));
+  CHECK(f.read_all() == "abc");
+}
+
+TEST_CASE("a failed sync at the end of a segment loses nothing") {
+  OnFailingDisk f;
+  f.append(std::string(600'000, 'x'));
+  f.disk.failing.syncs = 1;
+  f.append(std::string(600'000, 'y'));  // does not fit: the first is synced before
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.disk.failing.failed_syncs == 1);
+  CHECK(f.read_all() == std::string(600'000, 'x') + std::string(600'000, 'y'));
+}
+
+TEST_CASE("an update that was arriving when the journal moved has to come again") {
+  OnFailingDisk f;
+  test::JournalFixture source;
+  source.append("a");
+  source.append(std::string(300'000, 'b'));
+  Reader reader(source.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  auto lock = f.journal.lock();
+  REQUIRE(f.journal.append_received(*lock, **reader.next(UpdateNumber(2))));
+  REQUIRE(f.journal.append_received(*lock, **reader.next(UpdateNumber(2))));
+  lock->release();
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  auto again = f.journal.lock();
+  CHECK_FALSE(f.journal.append_received(*again, **reader.next(UpdateNumber(2))));
+  f.journal.drop_partial();
+  REQUIRE(reader.seek(UpdateNumber(2)));
+  while (auto frame = *reader.next(UpdateNumber(2)))
+    REQUIRE(f.journal.append_received(*again, *frame));
+  CHECK(f.fixture.made() == UpdateNumber(2));
+  CHECK(f.read_all() == "a" + std::string(300'000, 'b'));
+}
