@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -167,7 +168,7 @@ static void absolute(int dir, const char* name, char* to, size_t size) {
 // ---- recording ----
 
 static struct record_entry* reserve(size_t payload) {
-  const uint64_t size = (sizeof(struct record_entry) + payload + 7) & ~(uint64_t)7;
+  const uint64_t size = (offsetof(struct record_entry, payload) + payload + 7) & ~(uint64_t)7;
   const uint64_t at = atomic_fetch_add(&record->tail, size);
   if (at + size > kRecordLogBytes) {
     atomic_store(&record->full, 1);

@@ -119,6 +119,7 @@ class Oracle:
         self.ledger = ledger
         self.environment = environment
         self.model = Model()
+        self.newest = -1  # order of the last transaction that was found there
         self.settled = {}  # life: seq up to which its transactions are settled
 
     def must_hold(self):
@@ -140,7 +141,7 @@ class Oracle:
         """`found` as by read_environment; `must_hold` from before it was read; `alive`: lives that
         still run, whose open transactions stay open. Raises Broken."""
         marks = {key: int(value) for key, value in found[b"marks"]}
-        held = []
+        held, doubtful = [], []
         for life in list(self.ledger.by_life):
             mark = marks.get(life, 0)
             for txn in self._open(life):
@@ -153,11 +154,19 @@ class Oracle:
                         raise Broken(f"{name} failed with {txn.code} and is there")
                 elif there:
                     held.append(txn)
-                elif life in alive:
-                    break  # still open, and so is all that its life did later
+                else:
+                    if life not in alive:
+                        doubtful.append(txn)
+                    break  # open, and so is all that its life did later
                 self.settled[life] = txn.seq
         for txn in sorted(held, key=lambda txn: txn.order):
             self.model.apply(txn)
+            self.newest = txn.order
+        # Who is killed between writing the meta page and the lock file's number has committed, but
+        # readers see it only after the next writer: what was not there is settled by a later one.
+        for txn in doubtful:
+            if txn.order < self.newest:
+                self.settled[txn.life] = txn.seq
         for name, expected in self.model.items().items():
             if found[name] != expected:
                 raise Broken(f"database {name.decode()}: {_first_difference(expected, found[name])}")

@@ -44,5 +44,5 @@ struct record_entry {
   uint64_t inode;
   uint64_t a;
   uint64_t length;  // of what the entry is about; bytes in payload unless kRecordDurable
-  char payload[];
+  char payload[8];  // and more
 };

@@ -3,6 +3,7 @@
 // what it is about to commit and what became of it, for the oracle. It knows nothing of hotbackup.
 //
 //   crash_writer ORACLE COUNTER LIFE SEED TRANSACTIONS ENVIRONMENT MAPSIZE [ENVIRONMENT MAPSIZE]
+//   crash_writer read ENVIRONMENT…      only reads everything
 //
 // Lines of ORACLE, one write each: "P life seq environment order op…" before a commit and
 // "R life seq code" after it. COUNTER is shared memory that numbers transactions in the order in
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -64,6 +66,31 @@ std::string value_of(const Program& program, int part, int length) {
 
 MDB_val view(const std::string& text) {
   return {text.size(), const_cast<char*>(text.data())};
+}
+
+/// Opens as a reader and reads every item of every database.
+void read_all(const char* path) {
+  MDB_env* env = nullptr;
+  MDB_txn* txn = nullptr;
+  int rc = mdb_env_create(&env);
+  if (rc == 0) rc = mdb_env_set_maxdbs(env, 8);
+  if (rc == 0) rc = mdb_env_open(env, path, MDB_RDONLY, 0644);
+  if (rc == ENOENT) return;
+  if (rc == 0) rc = mdb_txn_begin(env, nullptr, MDB_RDONLY, &txn);
+  if (rc != 0) stop(path, rc);
+  for (const char* name : {"plain", "dups", "marks"}) {
+    MDB_dbi dbi = 0;
+    rc = mdb_dbi_open(txn, name, 0, &dbi);
+    if (rc == MDB_NOTFOUND) continue;
+    MDB_cursor* cursor = nullptr;
+    if (rc == 0) rc = mdb_cursor_open(txn, dbi, &cursor);
+    MDB_val key, value;
+    while (rc == 0) rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    if (rc != MDB_NOTFOUND) stop(name, rc);
+    mdb_cursor_close(cursor);
+  }
+  mdb_txn_abort(txn);
+  mdb_env_close(env);
 }
 
 /// Opens its databases in a transaction that a writer logs like any other.
@@ -176,8 +203,7 @@ int transact(Program& program) {
     return 0;
   }
   const std::string head = program.life + " " + seq + " ";
-  say(program,
-      "P " + head + std::to_string(which) + " " + std::to_string(order) + ops + "\n");
+  say(program, "P " + head + std::to_string(which) + " " + std::to_string(order) + ops + "\n");
   const int rc = mdb_txn_commit(txn);
   say(program, "R " + head + std::to_string(rc) + "\n");
   return rc;
@@ -186,9 +212,14 @@ int transact(Program& program) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 2 && std::string(argv[1]) == "read") {
+    for (int i = 2; i < argc; ++i) read_all(argv[i]);
+    return 0;
+  }
   if (argc < 8 || argc % 2 != 0) {
-    std::fprintf(stderr, "usage: crash_writer ORACLE COUNTER LIFE SEED TRANSACTIONS "
-                         "ENVIRONMENT MAPSIZE [ENVIRONMENT MAPSIZE]\n");
+    std::fprintf(stderr,
+                 "usage: crash_writer ORACLE COUNTER LIFE SEED TRANSACTIONS "
+                 "ENVIRONMENT MAPSIZE [ENVIRONMENT MAPSIZE]\n");
     return 2;
   }
   Program program;
@@ -200,8 +231,7 @@ int main(int argc, char** argv) {
   program.life = argv[3];
   program.random.seed(std::strtoull(argv[4], nullptr, 10));
   const std::uint64_t wanted = std::strtoull(argv[5], nullptr, 10);
-  for (int i = 6; i < argc; i += 2)
-    open(program, argv[i], std::strtoull(argv[i + 1], nullptr, 10));
+  for (int i = 6; i < argc; i += 2) open(program, argv[i], std::strtoull(argv[i + 1], nullptr, 10));
   for (int failures = 0; wanted == 0 || program.seq < wanted;) {
     const int rc = transact(program);
     if (rc == MDB_PANIC) stop("commit", rc);
