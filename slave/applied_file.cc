@@ -7,12 +7,13 @@
 #include <cstdio>
 
 #include "common/base/bytes.h"
+#include "common/control/sealed_text.h"
 
 namespace hotbackup::slave {
 namespace {
 
-constexpr std::string_view kAppliedTitle = "hotbackup applied 1\n";
-constexpr std::string_view kSeedingTitle = "hotbackup seeding 1\n";
+constexpr std::string_view kAppliedTitle = "hotbackup applied 1";
+constexpr std::string_view kSeedingTitle = "hotbackup seeding 1";
 
 std::string applied_path(const control::Group& group) {
   return group.directory() + "/applied";
@@ -21,26 +22,10 @@ std::string seeding_path(const control::Group& group) {
   return group.directory() + "/seeding";
 }
 
-/// Adds and checks the last line, a hash of all before it.
-std::string sealed(std::string text) {
-  const std::uint64_t hash = hash64(text);
-  return text + "check " + hex({reinterpret_cast<const char*>(&hash), sizeof hash}) + "\n";
-}
-
-/// The lines between title and check; kCorrupt when anything is not as sealed() leaves it.
-Result<std::string> unsealed(const std::string& path, std::string_view title) {
-  HOTBACKUP_ASSIGN(const auto text, os::read_file(path));
-  const std::size_t check = text.rfind("check ");
-  if (check == std::string::npos || text.substr(0, title.size()) != title || check < title.size() ||
-      sealed(text.substr(0, check)) != text)
-    return fail(ErrorCode::kCorrupt, path + " is damaged");
-  return text.substr(title.size(), check - title.size());
-}
-
 }  // namespace
 
 Result<std::optional<AppliedRange>> read_applied(const control::Group& group) {
-  auto text = unsealed(applied_path(group), kAppliedTitle);
+  auto text = control::read_sealed(applied_path(group), kAppliedTitle);
   if (!text && text.error().code() == ErrorCode::kNotFound) return std::nullopt;
   if (!text) return fail(std::move(text).error());
   AppliedRange range;
@@ -52,15 +37,14 @@ Result<std::optional<AppliedRange>> read_applied(const control::Group& group) {
 }
 
 Result<> write_applied(const control::Group& group, const AppliedRange& range) {
-  std::string text(kAppliedTitle);
-  text += "lower " + std::to_string(range.lower.value) + "\n";
-  text += "upper " + std::to_string(range.upper.value) + "\n";
-  return os::replace_file(applied_path(group), sealed(std::move(text)), group.permissions());
+  const std::string lines = "lower " + std::to_string(range.lower.value) + "\nupper " +
+                            std::to_string(range.upper.value) + "\n";
+  return control::write_sealed(applied_path(group), kAppliedTitle, lines, group.permissions());
 }
 
 // Paths are written in hexadecimal: they may hold any byte.
 Result<std::optional<std::vector<std::string>>> read_seeding(const control::Group& group) {
-  auto text = unsealed(seeding_path(group), kSeedingTitle);
+  auto text = control::read_sealed(seeding_path(group), kSeedingTitle);
   if (!text && text.error().code() == ErrorCode::kNotFound) return std::nullopt;
   if (!text) return fail(std::move(text).error());
   std::vector<std::string> paths;
@@ -76,9 +60,9 @@ Result<std::optional<std::vector<std::string>>> read_seeding(const control::Grou
 }
 
 Result<> write_seeding(const control::Group& group, const std::vector<std::string>& paths) {
-  std::string text(kSeedingTitle);
-  for (const std::string& path : paths) text += hex(path) + "\n";
-  return os::replace_file(seeding_path(group), sealed(std::move(text)), group.permissions());
+  std::string lines;
+  for (const std::string& path : paths) lines += hex(path) + "\n";
+  return control::write_sealed(seeding_path(group), kSeedingTitle, lines, group.permissions());
 }
 
 Result<> remove_seeding(const control::Group& group) {

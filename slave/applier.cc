@@ -4,19 +4,20 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/control/apply_decisions.h"
 #include "slave/seeder.h"
+#include "slave/setaside.h"
 
 namespace hotbackup::slave {
 namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kIdleLook{1000};
-
 /// A long update whose last frame says that it is void: everything is done again without it.
 constexpr char kFoundVoid[] = "void";
 constexpr char kNoSpaceCode[] = "HB-no-space";
 constexpr char kApplyFailedCode[] = "HB-apply-failed";
+constexpr char kCopyFailedCode[] = "HB-copy-failed";
 constexpr char kJournalDamagedCode[] = "HB-journal-damaged";
 
 }  // namespace
@@ -33,10 +34,15 @@ Result<> Applier::start() {
   HOTBACKUP_CHECK(!thread_.joinable());
   HOTBACKUP_TRY(Seeder::discard_unfinished(group_));
   HOTBACKUP_TRY(restore_range());
+  answered_ = group_.layout().apply_request.load();
+  HOTBACKUP_TRY(read_decisions());
+  HOTBACKUP_TRY(remove_applied_set_aside(group_, machine_.range().lower));
   stopping_.store(false);
-  failed_.store(false);
   incident_shown_ = true;  // by an earlier run perhaps: gone when something is applied
+  failures_ = 0;
+  looked_ = {};
   reader_.reset();
+  group_.layout().apply_answered.store(answered_);
   thread_ = std::thread([this] { run(); });
   return {};
 }
@@ -56,8 +62,50 @@ Result<> Applier::restore_range() {
   return {};
 }
 
+// A stop of whatever kind ends: what failed is tried again.
+Result<> Applier::read_decisions() {
+  HOTBACKUP_ASSIGN(auto decisions, control::read_apply_decisions(group_.directory()));
+  paused_ = decisions.paused.value_or(limits_.paused_at_first);
+  machine_.skip(std::move(decisions.skipped));
+  failed_.store(false);
+  const auto state = paused_ ? control::ApplyState::kPaused : control::ApplyState::kRunning;
+  group_.layout().apply_state.store(static_cast<std::uint32_t>(state));
+  return {};
+}
+
+void Applier::take_requests() {
+  control::Layout& layout = group_.layout();
+  const std::uint32_t request = layout.apply_request.load();
+  if (request == answered_) return;
+  if (const auto read = read_decisions(); !read) {
+    group_.incidents().raise("HB-applied-unknown", "", read.error().text());
+    stop_at(machine_.done().next());
+  }
+  answered_ = request;
+  layout.apply_answered.store(request);
+  group_.notify_acknowledged();
+}
+
+// What is wrong otherwise than by another file in a copy's place shows when it is applied to.
+void Applier::look_after_copies() {
+  const auto now = steady_clock::now();
+  if (now - looked_ < limits_.check_period / 2) return;
+  looked_ = now;
+  if (const auto looked = copies_.look_after();
+      !looked && looked.error().code() == ErrorCode::kFenced)
+    stop_at(machine_.done().next());
+}
+
+void Applier::stop_at(UpdateNumber number) {
+  control::Layout& layout = group_.layout();
+  layout.apply_stopped_at.store(number.value);
+  if (!paused_) layout.apply_state.store(static_cast<std::uint32_t>(control::ApplyState::kStopped));
+  failed_.store(true);
+  group_.notify_acknowledged();
+}
+
 void Applier::wake() {
-  os::futex_notify(wake_);
+  os::futex_notify(group_.layout().apply_wake);
 }
 
 void Applier::stop() {
@@ -68,21 +116,25 @@ void Applier::stop() {
 }
 
 void Applier::sleep_for(std::chrono::milliseconds pause) {
+  const std::atomic<std::uint32_t>& word = group_.layout().apply_wake;
   const auto end = steady_clock::now() + pause;
-  while (!stopping_.load()) {
-    const std::uint32_t seen = wake_.load();
+  while (!stopping_.load() && !requested()) {
+    const std::uint32_t seen = word.load();
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(end - steady_clock::now());
     if (left.count() <= 0 || stopping_.load()) return;
-    os::futex_wait(wake_, seen, left);
+    os::futex_wait(word, seen, left);
   }
 }
 
 void Applier::run() {
+  const std::atomic<std::uint32_t>& word = group_.layout().apply_wake;
   while (!stopping_.load()) {
-    const std::uint32_t seen = wake_.load();
-    if (failed_.load() || group_.synced() <= machine_.done()) {
-      os::futex_wait(wake_, seen, kIdleLook);
+    const std::uint32_t seen = word.load();
+    take_requests();
+    look_after_copies();
+    if (paused_ || failed_.load() || group_.synced() <= machine_.done()) {
+      os::futex_wait(word, seen, limits_.check_period / 2);
       continue;
     }
     ApplyBatch batch(group_, copies_);
@@ -94,31 +146,41 @@ void Applier::run() {
 
 // After a stop in good order the next start has nothing to do again.
 void Applier::close() {
-  const UpdateNumber done = machine_.done();
-  if (machine_.settled() && copies_.sync() && write_applied(group_, {done, done}))
-    durable_.store(done.value);
+  (void)settle();
   reader_.reset();
   copies_.close_all();
+}
+
+// All that was applied is durable, and nothing beyond it was begun.
+Result<> Applier::settle() {
+  if (!machine_.settled()) return {};
+  HOTBACKUP_TRY(copies_.sync());
+  const AppliedRange range{machine_.done(), machine_.done()};
+  HOTBACKUP_TRY(write_applied(group_, range));
+  machine_.extended(range);
+  durable_.store(range.lower.value);
+  if (std::exchange(failures_, 0) != 0) group_.incidents().clear(kCopyFailedCode);
+  return {};
 }
 
 Result<> Applier::apply_available(ApplyBatch& batch) {
   const UpdateNumber first = machine_.begin_batch();
   const UpdateNumber through = machine_.batch_end(group_.synced());
-  reading_ = true;
+  step_ = Step::kRead;
   if (!reader_) {
     reader_.emplace(group_.journal_directory(), group_.id());
     HOTBACKUP_TRY(reader_->seek(first));
   }
   while (!stopping_.load()) {
+    if (requested() && reader_->at_boundary() && machine_.may_end_here()) break;
     machine_.at_frame(reader_->next_number());
-    reading_ = true;
+    step_ = Step::kRead;
     HOTBACKUP_ASSIGN(const auto frame, reader_->next(through));
     if (!frame) break;
-    reading_ = false;
+    step_ = Step::kApply;
     if (frame->header.part == 0) HOTBACKUP_TRY(start_update(batch, frame->header));
     HOTBACKUP_TRY(apply_frame(batch, *frame));
   }
-  reading_ = false;
   if (stopping_.load() && (!reader_->at_boundary() || !machine_.may_end_here())) {
     reader_.reset();  // the batch ends uncommitted
     return {};
@@ -130,6 +192,7 @@ Result<> Applier::start_update(ApplyBatch& batch, const journal::FrameHeader& he
   const ApplyMachine::Before before = machine_.before_update(header, batch.bytes());
   if (before.commit) HOTBACKUP_TRY(commit(batch));
   if (before.extend) HOTBACKUP_TRY(extend_stretch(header));
+  step_ = Step::kApply;
   return {};
 }
 
@@ -167,12 +230,14 @@ Result<> Applier::perform(ApplyBatch& batch, const journal::FrameView& frame) {
 }
 
 Result<> Applier::commit(ApplyBatch& batch) {
+  step_ = Step::kCommit;
   if (auto committed = batch.commit(); !committed) {
     machine_.commit_failed();
     return committed;
   }
   const auto visible = machine_.committed();
-  if (std::exchange(incident_shown_, false)) clear_own_incident();
+  if (failures_ != 0) HOTBACKUP_TRY(settle());
+  if (std::exchange(incident_shown_, false)) HOTBACKUP_TRY(clear_own_incident());
   if (!visible) return {};
   group_.layout().applied.store(visible->value);
   group_.notify_acknowledged();
@@ -181,13 +246,15 @@ Result<> Applier::commit(ApplyBatch& batch) {
 }
 
 // Not that somebody wrote to a copy: applying further does not mend it.
-void Applier::clear_own_incident() {
+Result<> Applier::clear_own_incident() {
   for (const char* code : {kNoSpaceCode, kApplyFailedCode, kJournalDamagedCode})
     group_.incidents().clear(code);
+  return remove_applied_set_aside(group_, machine_.done());
 }
 
 // Everything so far becomes durable before the limit moves on.
 Result<> Applier::extend_stretch(const journal::FrameHeader& next) {
+  step_ = Step::kCommit;
   HOTBACKUP_TRY(copies_.sync());
   const AppliedRange range = machine_.next_range(next);
   HOTBACKUP_TRY(write_applied(group_, range));
@@ -201,28 +268,56 @@ Applier::Outcome Applier::react(ApplyBatch& batch, const Error& error) {
   reader_.reset();
   if (error.code() == ErrorCode::kCancelled && error.text() == kFoundVoid) return Outcome::kGoOn;
   const int rc = error.os_error();
-  if (!reading_ && (rc == MDB_MAP_FULL || rc == MDB_MAP_RESIZED)) {
+  if (step_ != Step::kRead && (rc == MDB_MAP_FULL || rc == MDB_MAP_RESIZED)) {
     const auto grown = batch.make_room_after_failure();
-    return grown ? Outcome::kGoOn : react_to_rest(grown.error());
+    return grown ? Outcome::kGoOn : react_to_rest(batch.failure(), grown.error());
   }
-  return react_to_rest(error);
+  return react_to_rest(batch.failure(), error);
 }
 
-Applier::Outcome Applier::react_to_rest(const Error& error) {
+Applier::Outcome Applier::react_to_rest(const ApplyBatch::Failure& where, const Error& error) {
   if (error.code() == ErrorCode::kNoSpace) {
     group_.incidents().raise(kNoSpaceCode, "", "applying waits for room: " + error.text());
     incident_shown_ = true;
     return Outcome::kPause;
   }
+  if (step_ == Step::kCommit || (step_ == Step::kApply && error.os_error() == EIO))
+    return begin_again(error);
   if (machine_.failed()) return Outcome::kGoOn;
-  failed_.store(true);
-  if (reading_) {
-    group_.incidents().raise(kJournalDamagedCode, "", error.text());
-  } else {
-    group_.incidents().raise(
-        kApplyFailedCode, "",
-        "update " + std::to_string(machine_.at().value) + " cannot be applied: " + error.text());
+  if (step_ == Step::kApply && error.code() != ErrorCode::kFenced)
+    return set_aside_and_stop(where, error);
+  // Another file in a copy's place has its incident.
+  if (step_ == Step::kRead) group_.incidents().raise(kJournalDamagedCode, "", error.text());
+  stop_at(machine_.at());
+  return Outcome::kStop;
+}
+
+// A write or sync of the copies failed. What the page cache shows of them is not believed (rule
+// R10): the applied file stays, the copies are opened anew, and everything since is done again in
+// one batch, so that readers do not see time go back. Once is tried at once, in silence.
+Applier::Outcome Applier::begin_again(const Error& error) {
+  copies_.close_after_failure();
+  machine_.redo();
+  if (++failures_ == 1) return Outcome::kGoOn;
+  group_.incidents().raise(kCopyFailedCode, "", "applying waits for the disk: " + error.text());
+  return Outcome::kPause;
+}
+
+Applier::Outcome Applier::set_aside_and_stop(const ApplyBatch::Failure& where, const Error& error) {
+  const UpdateNumber number = machine_.at();
+  const std::string what =
+      "update " + std::to_string(number.value) + " cannot be applied: " + error.text();
+  incident_shown_ = true;
+  const auto kept =
+      set_aside(group_, {number, where.environment, where.database, where.key, error.text()});
+  if (!kept) {
+    group_.incidents().raise(kApplyFailedCode, "",
+                             what + "; nor can it be set aside: " + kept.error().text());
+    return Outcome::kPause;
   }
+  group_.incidents().raise(kApplyFailedCode, "", what);
+  (void)settle();  // where it fails, the next start does the range again
+  stop_at(number);
   return Outcome::kStop;
 }
 

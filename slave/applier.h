@@ -19,12 +19,15 @@
 namespace hotbackup::slave {
 
 struct ApplierLimits : ApplyMachine::Limits {
-  std::chrono::milliseconds retry{1000};  // pause after a full disk
+  std::chrono::milliseconds retry{1000};         // pause after a full or failing disk
+  std::chrono::milliseconds check_period{1000};  // copies are looked after at least this often
+  bool paused_at_first = false;                  // until the first pause or resume
 };
 
 /// Owned by the slave server, one a group. start and stop never overlap; all work is
 /// done on the applier's own thread, which blocks on the disk and on LMDB's writer lock.
-/// What cannot be applied stops it with an incident; receiving does not depend on it.
+/// What cannot be applied is set aside and stops it with an incident, until a command says `retry`
+/// or `skip`; receiving does not depend on it. Commands speak through layout.apply_request.
 class Applier {
  public:
   /// Borrows group and copies. `on_applied` is called on the applier's thread each time the applied
@@ -52,8 +55,15 @@ class Applier {
 
  private:
   enum class Outcome { kGoOn, kPause, kStop };
+  /// What an error now comes from: the journal, one update, or all that was applied so far.
+  enum class Step { kRead, kApply, kCommit };
 
   Result<> restore_range();
+  Result<> read_decisions();
+  void take_requests();
+  bool requested() const { return group_.layout().apply_request.load() != answered_; }
+  void look_after_copies();
+  void stop_at(UpdateNumber number);
   void run();
   void close();
   void sleep_for(std::chrono::milliseconds pause);
@@ -63,9 +73,12 @@ class Applier {
   Result<> perform(ApplyBatch& batch, const journal::FrameView& frame);
   Result<> commit(ApplyBatch& batch);
   Result<> extend_stretch(const journal::FrameHeader& next);
-  void clear_own_incident();
+  Result<> clear_own_incident();
   Outcome react(ApplyBatch& batch, const Error& error);
-  Outcome react_to_rest(const Error& error);
+  Outcome react_to_rest(const ApplyBatch::Failure& where, const Error& error);
+  Outcome begin_again(const Error& error);
+  Outcome set_aside_and_stop(const ApplyBatch::Failure& where, const Error& error);
+  Result<> settle();
 
   control::Group& group_;
   Copies& copies_;
@@ -73,16 +86,19 @@ class Applier {
   const ApplierLimits limits_;
 
   std::thread thread_;
-  std::atomic<std::uint32_t> wake_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> failed_{false};
   std::atomic<std::uint64_t> durable_{0};  // the range's lower end, for other threads
 
   // Applier's thread only, between start and stop.
   ApplyMachine machine_;
-  bool reading_ = false;  // an error now comes from the journal, not from the copies
+  Step step_ = Step::kRead;
   std::optional<journal::Reader> reader_;  // positioned after machine_.at(), or nothing
   bool incident_shown_ = true;             // perhaps one of this class's own
+  bool paused_ = false;
+  std::uint32_t answered_ = 0;                    // the last request that was taken
+  unsigned failures_ = 0;                         // of the copies' disk, since it last worked
+  std::chrono::steady_clock::time_point looked_;  // after the copies
 };
 
 }  // namespace hotbackup::slave

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "slave/apply_batch.h"
 
+#include "common/base/bytes.h"
 #include "common/update/codec.h"
+#include "slave/copy_watch.h"
 
 namespace hotbackup::slave {
 namespace {
@@ -16,17 +18,6 @@ constexpr std::uint64_t room_for(std::uint64_t update_bytes) {
   return 2 * update_bytes + kLargeBytes;
 }
 
-/// The table keeps the txnid of our last commit, so a write by somebody else is seen even when it
-/// came while this server was down. 0, or a number from a time as master: not known.
-void check_foreign_write(control::Group& group, control::EnvironmentEntry& entry, TxnId last) {
-  const std::uint64_t expected = entry.last_txnid.load();
-  if (entry.baselined.load() != 0 || expected == 0 || expected == last.value) return;
-  group.incidents().raise("HB-copy-written", entry.name,
-                          "somebody else wrote to the copy " + std::string(entry.path) +
-                              ": its transaction id is " + std::to_string(last.value) + ", not " +
-                              std::to_string(expected));
-}
-
 }  // namespace
 
 Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
@@ -37,7 +28,7 @@ Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
     HOTBACKUP_TRY(copy->make_room(room_for(header.update_bytes)));
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
   control::EnvironmentEntry* entry = group_.environment(header.environment);
-  check_foreign_write(group_, *entry, TxnId(txn.id().value - 1));
+  HOTBACKUP_TRY(note_foreign_write(group_, *entry, TxnId(txn.id().value - 1)));
   Open open{copy, entry, std::move(txn), lmdb::OperationApplier(copy->handles())};
   return &open_.emplace(header.environment, std::move(open)).first->second;
 }
@@ -45,6 +36,7 @@ Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
 Result<> ApplyBatch::fail_in(EnvironmentNumber environment, Error error) {
   failed_ = environment;
   const auto* entry = group_.environment(environment);
+  if (entry != nullptr) failure_.environment = entry->name;
   return fail(std::move(error).with_context(
       entry != nullptr ? "environment " + std::string(entry->name) : "applying"));
 }
@@ -59,7 +51,12 @@ Result<> ApplyBatch::apply(const journal::FrameView& frame) {
   Open& open = **opened;
   auto done = update::read_body(frame.body, [&](const update::Operation& operation) {
     if (++operations_ % kOperationsBetweenLooks == 0) lmdb::trim_resident();
-    return open.applier.apply(open.txn, operation);
+    auto applied = open.applier.apply(open.txn, operation);
+    if (!applied) {
+      failure_.database = operation.database.main ? "(main)" : printable(operation.database.name);
+      failure_.key = printable(operation.key);
+    }
+    return applied;
   });
   if (done && header.last_part && open.applier.value_open())
     done = fail(ErrorCode::kCorrupt, "a large value of the update ends early");
@@ -70,10 +67,17 @@ Result<> ApplyBatch::apply(const journal::FrameView& frame) {
 Result<> ApplyBatch::commit() {
   for (auto& [number, open] : open_) {
     const TxnId id = open.txn.id();
-    if (auto done = open.txn.commit(); !done) return fail_in(number, std::move(done).error());
+    open.entry->applying_txnid.store(id.value);
+    if (auto done = open.txn.commit(); !done) {
+      open.entry->applying_txnid.store(0);
+      return fail_in(number, std::move(done).error());
+    }
     // Without any change LMDB commits nothing and the number stays.
     const TxnId last = open.copy->environment().info().last_txnid;
-    if (last < id) continue;
+    if (last < id) {
+      open.entry->applying_txnid.store(0);
+      continue;
+    }
     open.entry->last_txnid.store(id.value);
     open.copy->note_commit();
   }

@@ -34,6 +34,14 @@ class ApplyBatch {
   /// After abort(): more room in the copy whose map was full.
   Result<> make_room_after_failure();
 
+  /// Where apply() failed, for a person; database and key are empty where it was not an operation.
+  struct Failure {
+    std::string environment;
+    std::string database;
+    std::string key;
+  };
+  const Failure& failure() const { return failure_; }
+
   bool empty() const { return open_.empty(); }
   std::uint64_t bytes() const { return bytes_; }
 
@@ -53,6 +61,7 @@ class ApplyBatch {
   std::uint64_t bytes_ = 0;  // of journal
   std::uint64_t operations_ = 0;
   std::optional<EnvironmentNumber> failed_;
+  Failure failure_;
   std::optional<lmdb::ResidentLimit> resident_limit_;
 };
 

@@ -71,6 +71,7 @@ void ApplyMachine::extended(const AppliedRange& range) {
 }
 
 ApplyMachine::Take ApplyMachine::take(const journal::FrameHeader& header) {
+  if (skipped_.count(header.number) != 0) return Take::kSkip;
   if (header.kind != journal::FrameKind::kUpdate) return Take::kApply;
   if (voids_.count(header.number) != 0) return Take::kSkip;
   if (!header.is_void()) return Take::kApply;
@@ -91,6 +92,14 @@ std::optional<UpdateNumber> ApplyMachine::committed() {
   if (end_before_ && done_ == end_before_->previous()) end_before_.reset();
   if (!moved || done_ < reach_) return std::nullopt;
   return done_;
+}
+
+void ApplyMachine::redo() {
+  reach_ = std::max({reach_, done_, last_});
+  done_ = last_ = range_.lower;
+  at_ = done_.next();
+  end_before_.reset();
+  voids_.clear();
 }
 
 bool ApplyMachine::failed() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "common/journal/frame.h"
 
@@ -64,9 +65,12 @@ class ApplyMachine {
   /// It says that, durably.
   void extended(const AppliedRange& range);
 
+  /// Updates that a person has decided never to apply.
+  void skip(std::set<UpdateNumber> numbers) { skipped_ = std::move(numbers); }
+
   enum class Take {
     kApply,
-    kSkip,   // void
+    kSkip,   // void, or to be skipped
     kAgain,  // found void after it was begun: abort, and begin the batch again without it
   };
   Take take(const journal::FrameHeader& header);
@@ -81,6 +85,10 @@ class ApplyMachine {
   /// An update that cannot be applied. True: what comes before it in the batch still can, begin
   /// again; false: nothing more until the reason is mended.
   bool failed();
+
+  /// It is not sure any more that the copies show what was committed since the applied file was
+  /// written: all of that is done again, in one batch.
+  void redo();
 
   /// After a stop in good order, the copies made durable: the next start has nothing to do again.
   bool settled() const { return done_ >= reach_; }
@@ -99,7 +107,8 @@ class ApplyMachine {
   UpdateNumber at_;     // the update being read or applied
   std::optional<UpdateNumber> end_before_;  // an update that failed: a batch ends before it
   std::set<UpdateNumber> voids_;            // long updates found void after they were begun
-  std::uint64_t stretch_bytes_ = 0;         // read since the last extension
+  std::set<UpdateNumber> skipped_;
+  std::uint64_t stretch_bytes_ = 0;  // read since the last extension
 };
 
 }  // namespace hotbackup::slave

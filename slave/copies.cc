@@ -11,6 +11,8 @@
 #include <climits>
 #include <cstdlib>
 
+#include "slave/copy_watch.h"
+
 namespace hotbackup::slave {
 namespace {
 
@@ -177,14 +179,36 @@ Result<> Copies::add(const update::EnvironmentBody& environment) {
 }
 
 Result<Copy*> Copies::open(EnvironmentNumber number) {
-  const auto known = open_.find(number);
-  if (known != open_.end()) return known->second.get();
-  const auto* entry = group_.environment(number);
+  auto* entry = group_.environment(number);
   if (entry == nullptr)
     return fail(ErrorCode::kNotFound,
                 "the journal has not described environment " + std::to_string(number.value));
+  HOTBACKUP_TRY(check_in_place(group_, *entry));
+  const auto known = open_.find(number);
+  if (known != open_.end()) return known->second.get();
   HOTBACKUP_ASSIGN(auto copy, Copy::open(entry->path, entry->subdirectory != 0));
+  if (doubtful_.contains(number)) {
+    HOTBACKUP_TRY(copy->write_meta_again());
+    doubtful_.erase(number);
+  }
+  note_copy_file(*entry, copy->environment().file_descriptor());
   return open_.emplace(number, std::move(copy)).first->second.get();
+}
+
+void Copies::close_after_failure() {
+  for (const auto& [number, copy] : open_) doubtful_.insert(number);
+  open_.clear();
+}
+
+Result<> Copies::look_after() {
+  for (std::uint32_t n = 1; n <= group_.environment_count(); ++n) {
+    auto* entry = group_.environment(EnvironmentNumber(n));
+    if (entry == nullptr) continue;
+    HOTBACKUP_ASSIGN(Copy * copy, open(EnvironmentNumber(n)));
+    HOTBACKUP_TRY(note_foreign_write(group_, *entry, copy->environment().info().last_txnid));
+    group_.incidents().clear("HB-copy-replaced", entry->name);
+  }
+  return {};
 }
 
 Result<> Copies::sync() {

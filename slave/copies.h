@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "common/control/group.h"
@@ -36,6 +37,9 @@ class Copy {
   /// Commits leave the meta page unsynced: note_commit after each, sync before a promise.
   void note_commit() { unsynced_ = true; }
   Result<> sync();
+  /// After a failed sync: the meta pages, whose last state the disk may not have, are written and
+  /// synced once more. All other pages in use were synced by the commits that made them.
+  Result<> write_meta_again();
   /// Gives most of the room back to the disk when it is much; readers are not concerned.
   Result<> give_back();
 
@@ -43,7 +47,7 @@ class Copy {
   explicit Copy(lmdb::Environment environment) : environment_(std::move(environment)) {}
   lmdb::Environment environment_;
   lmdb::DatabaseHandles handles_;
-  bool unsynced_ = false;
+  bool unsynced_ = true;  // by whoever had it open before
 };
 
 /// Owns the open copies of a group. Shared by Applier and Seeder, which never run at the same time;
@@ -62,9 +66,16 @@ class Copies {
   /// is known. kRefused when something else with items is in its place.
   Result<> add(const update::EnvironmentBody& environment);
 
-  /// The open copy; kNotFound for a number that is not known.
+  /// The open copy; kNotFound for a number that is not known, kFenced when the file that was
+  /// written so far is no longer at its path.
   Result<Copy*> open(EnvironmentNumber number);
   void close_all() { open_.clear(); }
+  /// After a write or sync failed in one of them: what LMDB keeps in memory is dropped, and each is
+  /// opened anew with write_meta_again().
+  void close_after_failure();
+  /// Looks at every copy of the group: errors as of open(), and a write by somebody else is noted.
+  /// No transaction of this process may be open.
+  Result<> look_after();
   /// Makes everything committed in open copies durable.
   Result<> sync();
 
@@ -80,6 +91,7 @@ class Copies {
 
   control::Group& group_;
   std::map<EnvironmentNumber, std::unique_ptr<Copy>> open_;
+  std::set<EnvironmentNumber> doubtful_;  // to be opened with write_meta_again()
 };
 
 /// The directory that holds an environment's data file.

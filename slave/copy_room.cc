@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -82,6 +83,20 @@ Result<> Copy::sync() {
   HOTBACKUP_TRY(environment_.sync());
   unsynced_ = false;
   return {};
+}
+
+// As the writer, so that nobody changes them meanwhile. Each commit leaves the last meta page to
+// the sync of the next one: where that failed, the disk may have an older state, whose pages the
+// commit after it is free to write over.
+Result<> Copy::write_meta_again() {
+  HOTBACKUP_ASSIGN(auto writer, lmdb::Transaction::begin(environment_, /*read_only=*/false));
+  std::string pages(2 * environment_.info().page_bytes, '\0');
+  const int fd = environment_.file_descriptor();
+  const auto whole = static_cast<ssize_t>(pages.size());
+  if (::pread(fd, pages.data(), pages.size(), 0) != whole ||
+      ::pwrite(fd, pages.data(), pages.size(), 0) != whole)
+    return fail_errno("writing the first pages of " + path());
+  return environment_.sync();
 }
 
 Result<> Copy::give_back() {

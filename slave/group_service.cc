@@ -14,6 +14,7 @@
 #include "common/journal/segment.h"
 #include "slave/applied_file.h"
 #include "slave/session.h"
+#include "slave/setaside.h"
 
 namespace hotbackup::slave {
 namespace {
@@ -85,7 +86,10 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       if (*self != nullptr && (*self)->session_ != nullptr) (*self)->session_->applied(number);
     });
   };
-  applier_ = std::make_unique<Applier>(*group_, copies_, on_applied);
+  ApplierLimits limits;
+  limits.check_period = configuration_.check_period;
+  limits.paused_at_first = configuration_.apply == config::Apply::kPaused;
+  applier_ = std::make_unique<Applier>(*group_, copies_, on_applied, limits);
 }
 
 GroupService::~GroupService() {
@@ -201,6 +205,7 @@ Result<> GroupService::perform_now(std::vector<Work>& work) {
   if (const auto* end = std::get_if<wire::SeedEnd>(&work.front())) {
     HOTBACKUP_TRY(seeder_->end(end->items));
     seeder_.reset();
+    HOTBACKUP_TRY(forget_doubts(*group_));
     return start_applier();
   }
   for (const Work& item : work) {

@@ -92,6 +92,8 @@ Result<> Seeder::take_over() {
     HOTBACKUP_TRY(copies_.link_and_register(target->environment(), target->path()));
     group_.environment(number)->last_txnid.store(0);
     group_.environment(number)->baselined.store(0);
+    group_.environment(number)->applying_txnid.store(0);
+    group_.environment(number)->file_identity.store(0);
   }
   {
     HOTBACKUP_ASSIGN(auto lock, group_.journal().lock());

@@ -32,6 +32,7 @@ struct Mark {
 
 enum class Severity { kNotice, kWarning, kError };
 enum class WaitFor { kJournaled, kApplied };
+enum class Apply { kAtOnce, kPaused };
 enum class Rejoin { kAsk, kRewind };
 enum class AtJournalLimit { kForgetSlave, kRefuse, kAlarm };
 
@@ -89,6 +90,7 @@ struct Group {
   milliseconds check_period = std::chrono::seconds(2);
   std::optional<milliseconds> keep_journal = std::chrono::hours(24);
   std::uint64_t segment_bytes = 32 << 20;  // a multiple of 4096
+  Apply apply = Apply::kAtOnce;            // until the first pause or resume
   std::vector<Environment> environments;
 
   // No effect yet.

@@ -241,9 +241,11 @@ class FileReader {
     } else {
       reader.read("rejoin", group.rejoin, one_of(kRejoin));
     }
-    reader.promise("apply", {"at once"}, [](std::string_view text) {
-      return text == "paused" ? milliseconds(0) : parse_duration(text);
-    });
+    if (const std::string* text = reader.string("apply"); text && *text == "paused") {
+      group.apply = Apply::kPaused;
+    } else {
+      reader.promise("apply", {"at once"}, parse_duration);
+    }
     reader.promise("archive", {"off", ""}, any_text);
     for (std::string_view hook :
          {"before_promote", "on_promote", "on_demote", "post_restore", "drill"}) {

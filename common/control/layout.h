@@ -13,7 +13,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -32,6 +32,9 @@ struct CommitSlot {
   std::atomic<std::uint32_t> pid;
 };
 
+/// What a slave's applier does: works, waits for `resume`, has met what it cannot apply.
+enum class ApplyState : std::uint32_t { kRunning = 0, kPaused = 1, kStopped = 2 };
+
 enum class EnvironmentState : std::uint32_t { kNormal = 0, kUnlogged = 1 };
 
 struct alignas(64) EnvironmentEntry {
@@ -49,6 +52,9 @@ struct alignas(64) EnvironmentEntry {
   std::atomic<std::uint32_t> baselined;    // 1: last_txnid counts
   std::atomic<std::uint32_t> state;        // EnvironmentState
   std::atomic<std::uint64_t> unlogged_at;  // txnid found where another was due
+  // Slave only: the txnid of a commit that has begun, and which file the copy is (0: not known).
+  std::atomic<std::uint64_t> applying_txnid;
+  std::atomic<std::uint64_t> file_identity;
 };
 
 struct PatternEntry {
@@ -130,6 +136,14 @@ struct Layout {
   std::atomic<std::uint32_t> published_sleepers;
   std::atomic<std::uint32_t> acknowledged_wake;  // futex: changes when a peer's numbers moved
   std::atomic<std::uint64_t> applied;            // slave: visible in every copy through this
+
+  // Commands and the applier: who has changed <group>/applying counts `request` up and wakes; the
+  // applier sets the state, then `answered`, then notifies acknowledged_wake.
+  std::atomic<std::uint32_t> apply_wake;  // futex of the applier
+  std::atomic<std::uint32_t> apply_request;
+  std::atomic<std::uint32_t> apply_answered;
+  std::atomic<std::uint32_t> apply_state;       // ApplyState
+  std::atomic<std::uint64_t> apply_stopped_at;  // update; of kStopped
 
   std::atomic<std::uint32_t> pattern_count;
   std::atomic<std::uint32_t> environment_count;

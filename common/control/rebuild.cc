@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "common/control/apply_decisions.h"
 #include "common/control/group.h"
 #include "common/os/process.h"
 #include "common/update/codec.h"
@@ -133,6 +134,9 @@ Result<> Group::rebuild(const GroupRecord& record) {
   for (const std::string& name : record.peers) (void)peer(name);
   for (const EnvironmentRecord& environment : record.environments) put_entry(environment);
   HOTBACKUP_TRY(rebuild_walk());
+  HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
+  if (role == Role::kSlave && !decisions.differs.empty())
+    incidents().raise("HB-copy-differs", "", decisions.differs);
   l.ready.store(1);
   return {};
 }

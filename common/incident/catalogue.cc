@@ -14,8 +14,16 @@ constexpr Entry kCatalogue[] = {
      "hotbackup init GROUP --role slave --replace begins anew with a seed"},
     {"HB-apply-failed", kError,
      "An update cannot be applied to a copy; receiving goes on, applying does not.",
-     "mend what the text names and restart hotbackup-slave, or seed anew: hotbackup init GROUP "
-     "--role slave --replace"},
+     "mend what the text names and type hotbackup retry GROUP, or go on without the update: "
+     "hotbackup skip GROUP N --reason TEXT"},
+    {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
+     "seed anew: hotbackup init GROUP --role slave --replace"},
+    {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",
+     "look after the disk; it goes on by itself when the disk works again"},
+    {"HB-copy-replaced", kError,
+     "Another file, or none, is where a copy was; nothing is applied to it.",
+     "put the copy back and type hotbackup retry GROUP, or seed anew: hotbackup init GROUP --role "
+     "slave --replace"},
     {"HB-copy-written", kError, "A program wrote to a copy without the library.",
      "stop that program, then seed anew: hotbackup init GROUP --role slave --replace"},
     {"HB-disk-full", kError, "The slave's disk has no room for the journal.",

@@ -44,6 +44,7 @@ void add_role(CLI::App& app, Session& session);
 void add_scope(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);
 void add_wait(CLI::App& app, Session& session);
+void add_apply_commands(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
 void add_identity(CLI::App& app, Session& session);
 

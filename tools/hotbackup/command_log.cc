@@ -12,15 +12,12 @@
 #include "common/os/unique_fd.h"
 
 namespace hotbackup::cli {
-namespace {
 
 std::string user_name() {
   if (const char* sudo = std::getenv("SUDO_USER"); sudo != nullptr && ::getuid() == 0) return sudo;
   const passwd* entry = ::getpwuid(::getuid());
   return entry != nullptr ? entry->pw_name : std::to_string(::getuid());
 }
-
-}  // namespace
 
 Result<> log_command(const Session& session, const std::string& group_directory) {
   nlohmann::ordered_json line;

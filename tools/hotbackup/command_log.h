@@ -6,7 +6,10 @@
 
 namespace hotbackup::cli {
 
-/// Appends {time, user, uid, command}. The user is who logged in, also behind sudo.
+/// Who logged in, also behind sudo.
+std::string user_name();
+
+/// Appends {time, user, uid, command}.
 Result<> log_command(const Session& session, const std::string& group_directory);
 
 }  // namespace hotbackup::cli

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/control/apply_decisions.h"
 #include "common/control/shared_text.h"
 #include "common/incident/catalogue.h"
 #include "common/journal/reader.h"
@@ -162,6 +163,21 @@ void read_numbers(control::Group& group, const config::Group& settings, GroupSta
   status.behind = status.queue;
 }
 
+/// Without a server what it will do when it starts.
+Result<> read_applying(control::Group& group, const config::Group& settings, GroupStatus& status) {
+  HOTBACKUP_ASSIGN(const auto decisions, control::read_apply_decisions(group.directory()));
+  HOTBACKUP_ASSIGN(const auto waiting, control::waiting_set_aside(group, decisions));
+  const control::Layout& layout = group.layout();
+  const auto stopped = static_cast<std::uint32_t>(control::ApplyState::kStopped);
+  if (decisions.paused.value_or(settings.apply == config::Apply::kPaused)) {
+    status.applying = control::ApplyState::kPaused;
+  } else if (waiting || (status.server.alive && layout.apply_state.load() == stopped)) {
+    status.applying = control::ApplyState::kStopped;
+    status.stopped_at = waiting ? waiting->value : layout.apply_stopped_at.load();
+  }
+  return {};
+}
+
 }  // namespace
 
 Reached reached_by_peers(control::Group& group, const config::Group& settings) {
@@ -208,6 +224,7 @@ Result<GroupStatus> read_status(const config::Configuration& configuration,
     status.master_address = config::to_text(master->addresses.front());
   read_tables(group, settings, status);
   read_numbers(group, settings, status);
+  if (status.role == control::Role::kSlave) HOTBACKUP_TRY(read_applying(group, settings, status));
   status.now = wall_now();
   return status;
 }

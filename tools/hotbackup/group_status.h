@@ -78,8 +78,10 @@ struct GroupStatus {
   std::vector<PeerStatus> peers;
   std::vector<EnvironmentStatus> environments;
   std::vector<Incident> incidents;
-  ServerStatus server;  // the one that serves the group in its role
-  int os_error = 0;     // not 0: the journal cannot be written any more
+  control::ApplyState applying = control::ApplyState::kRunning;  // of a slave
+  std::uint64_t stopped_at = 0;  // the update that cannot be applied
+  ServerStatus server;           // the one that serves the group in its role
+  int os_error = 0;              // not 0: the journal cannot be written any more
 };
 
 /// A group that is not initialised is a status too.

@@ -83,6 +83,7 @@ int run(int count, char** words) {
   cli::add_scope(app, session);
   cli::add_log(app, session);
   cli::add_wait(app, session);
+  cli::add_apply_commands(app, session);
   cli::add_config(app, session);
   cli::add_identity(app, session);
   cli::add_unlink(app, session);

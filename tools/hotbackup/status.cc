@@ -49,6 +49,11 @@ ordered_json peers_json(const GroupStatus& status) {
   return peers;
 }
 
+const char* applying_word(control::ApplyState state) {
+  if (state == control::ApplyState::kPaused) return "paused";
+  return state == control::ApplyState::kStopped ? "stopped" : "running";
+}
+
 ordered_json to_json(const GroupStatus& status) {
   ordered_json out;
   const Verdict verdict = judge(status);
@@ -64,6 +69,11 @@ ordered_json to_json(const GroupStatus& status) {
   out["sent"] = status.sent;
   out["journaled"] = status.journaled;
   out["applied"] = status.applied;
+  if (status.role == control::Role::kSlave) {
+    out["applying"] = applying_word(status.applying);
+    out["stopped_at"] =
+        status.stopped_at == 0 ? ordered_json(nullptr) : ordered_json(status.stopped_at);
+  }
   out["queue_updates"] = status.queue.updates;
   out["queue_bytes"] = status.queue.bytes;
   out["lag_seconds"] = seconds_since(status.now, status.behind.oldest);
@@ -127,6 +137,8 @@ void print(const GroupStatus& status) {
   std::printf("  queue      %s, %s\n", updates(status.queue.updates).c_str(),
               human_bytes(status.queue.bytes).c_str());
   std::printf("  lag        %s\n", since(status.behind.oldest).c_str());
+  if (status.applying != control::ApplyState::kRunning)
+    std::printf("  applying   %s\n", applying_text(status).c_str());
   if (status.role == control::Role::kMaster)
     std::printf("  exposure   %s, %s\n", updates(status.exposure.updates).c_str(),
                 since(status.exposure.oldest).c_str());

@@ -132,6 +132,11 @@ Verdict judge_master(const GroupStatus& status) {
                     updates(status.exposure.updates) + " (" + equal + ")"};
 }
 
+bool has_incident(const GroupStatus& status, std::string_view code) {
+  return std::ranges::any_of(status.incidents,
+                             [&](const Incident& incident) { return incident.code == code; });
+}
+
 Verdict judge_slave(const GroupStatus& status) {
   const PeerStatus* peer = best_peer(status);
   if (peer == nullptr)
@@ -149,8 +154,19 @@ Verdict judge_slave(const GroupStatus& status) {
     const auto [why, next] = trouble(status, *peer);
     return {false, with_next(loses + ": " + why, next)};
   }
-  return {true, "READY: promoting now loses " + human_count(missing) + " (" + peer->name +
-                    " heard " + age(status.now, *peer->heard) + " ago)"};
+  const std::string behind =
+      status.applying == control::ApplyState::kRunning ? "" : ", applying " + applying_text(status);
+  // Nothing is missing in the journal, but whoever reads the copy does not see what the master has.
+  const std::string copy =
+      " (" + peer->name + " heard " + age(status.now, *peer->heard) + " ago" + behind + ")";
+  for (const char* code : {"HB-copy-differs", "HB-copy-written", "HB-copy-replaced"})
+    if (has_incident(status, code))
+      return {false, "DIFFERS: promoting now serves a copy that is not the master's, and loses " +
+                         human_count(missing) + copy};
+  if (status.applying == control::ApplyState::kStopped)
+    return {false, "STOPPED: promoting now serves the copy as of update " +
+                       human_count(status.applied) + copy};
+  return {true, "READY: promoting now loses " + human_count(missing) + copy};
 }
 
 }  // namespace
@@ -225,6 +241,18 @@ std::string group_state(const GroupStatus& status) {
     if (most == nullptr || activity(peer.link) > activity(most->link)) most = &peer;
   if (most != nullptr) return peer_state(status, *most);
   return status.role == Role::kSlave ? "waiting for call" : "idle";
+}
+
+std::string applying_text(const GroupStatus& status) {
+  switch (status.applying) {
+    case control::ApplyState::kPaused:
+      return "paused";
+    case control::ApplyState::kStopped:
+      return "stopped at update " + human_count(status.stopped_at);
+    case control::ApplyState::kRunning:
+      break;
+  }
+  return "at once";
 }
 
 std::string server_text(const ServerStatus& server) {

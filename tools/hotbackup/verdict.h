@@ -27,6 +27,9 @@ std::string verdict_line(const GroupStatus& status, const Verdict& verdict);
 std::string peer_state(const GroupStatus& status, const PeerStatus& peer);
 std::string group_state(const GroupStatus& status);
 
+/// "at once", "paused", "stopped at update 42": of a slave's applier.
+std::string applying_text(const GroupStatus& status);
+
 /// "runs since …, pid 812", "stopped cleanly at …", "was killed; last alive at …".
 std::string server_text(const ServerStatus& server);
 

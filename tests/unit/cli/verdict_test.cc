@@ -171,6 +171,27 @@ TEST_CASE("an incident is in the verdict and spoils it") {
   CHECK(judge(status).text.ends_with("; HB-copy-written: the copy was written"));
 }
 
+TEST_CASE("a slave whose copy is known to differ, or that applies no more, is not ready") {
+  GroupStatus status = group(Role::kSlave);
+  status.incidents.push_back({"HB-copy-differs", "error", "update 7 was skipped", "", kNow});
+  CHECK_FALSE(judge(status).good);
+  CHECK(judge(status).text ==
+        "DIFFERS: promoting now serves a copy that is not the master's, and loses 0 (paris heard "
+        "0.4 s ago); HB-copy-differs: update 7 was skipped");
+  status.incidents.clear();
+  status.applying = control::ApplyState::kStopped;
+  status.stopped_at = 48000;
+  status.applied = 47999;
+  CHECK_FALSE(judge(status).good);
+  CHECK(judge(status).text ==
+        "STOPPED: promoting now serves the copy as of update 47,999 (paris heard 0.4 s ago, "
+        "applying stopped at update 48,000)");
+  status.applying = control::ApplyState::kPaused;
+  CHECK(judge(status).good);
+  CHECK(judge(status).text ==
+        "READY: promoting now loses 0 (paris heard 0.4 s ago, applying paused)");
+}
+
 TEST_CASE("groups that are not made or were unlinked say what to type") {
   GroupStatus status;
   status.name = "dns";

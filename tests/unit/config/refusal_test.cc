@@ -152,7 +152,6 @@ TEST_CASE("a promise that this version does not keep is refused") {
                               "at_limit = 'refuse'",
                               "lease = '5 s'",
                               "rejoin = 'rewind or seed'",
-                              "apply = 'paused'",
                               "apply = '3 h'",
                               "archive = 'cp %p /x'",
                               "before_promote = 'x'",
