@@ -9,6 +9,7 @@
 
 #include "common/control/retention.h"
 #include "common/journal/segment.h"
+#include "master/loss_limit.h"
 #include "master/slot_resolver.h"
 
 namespace hotbackup::master {
@@ -22,6 +23,7 @@ std::uint64_t control_inode(const std::string& directory) {
 }
 
 Result<> tidy_journal(control::Group& group, const config::Group& configuration) {
+  HOTBACKUP_TRY(group.keep_peer_numbers());
   HOTBACKUP_TRY(resolve_dead_slots(group));
   HOTBACKUP_TRY(journal::prepare_spare(group.journal_directory(), group.layout().segment_bytes));
   // What every peer has journaled; a peer never heard since this machine started keeps everything.
@@ -43,6 +45,7 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
   if (group->role() != control::Role::kMaster)
     return fail(ErrorCode::kFenced, "this node is not master of " + configuration.name);
   HOTBACKUP_TRY(group->hold_server(Server::kMaster));
+  HOTBACKUP_TRY(group->set_loss_limit(loss_limit_of(configuration), configuration.peers));
   return std::unique_ptr<GroupService>(
       new GroupService(std::move(executor), node, configuration, std::move(group)));
 }
@@ -128,6 +131,8 @@ asio::awaitable<void> GroupService::keep_house() {
       spdlog::warn("{}: tidying the journal: {}", configuration_.name, problem);
     said = problem;
     co_await never.wait_for(configuration_.check_period);
+    // After the pause: at the start slaves are given the time to call.
+    watch_loss_limit(*group_);
   }
   spdlog::info("{}: no longer served as master", configuration_.name);
 }

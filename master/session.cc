@@ -324,7 +324,7 @@ void Session::note_numbers() {
   const std::uint64_t journaled = machine_.journaled().value;
   const std::uint64_t applied = machine_.applied().value;
   const bool moved = entry_.journaled.exchange(journaled) != journaled;
-  if (entry_.applied.exchange(applied) != applied || moved) context_.group.notify_acknowledged();
+  if (entry_.applied.exchange(applied) != applied || moved) context_.group.note_acknowledged();
 }
 
 }  // namespace hotbackup::master

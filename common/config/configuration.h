@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configuration file as plain options: what INTERFACE calls "Configuration", checked as a
 // whole. A value of these types came through every rule of the file; nothing has to be checked
-// again. A promise this version cannot keep (a loss limit, a lease, hooks …) is refused when it is
+// again. A promise this version cannot keep (a lease, hooks …) is refused when it is
 // read, and so has no member here; a setting without effect yet is kept, and named in `warnings`.
 #pragma once
 
@@ -31,6 +31,7 @@ struct Mark {
 };
 
 enum class Severity { kNotice, kWarning, kError };
+enum class AtLimit { kAlarm, kWait, kRefuse };
 enum class WaitFor { kJournaled, kApplied };
 enum class Apply { kAtOnce, kPaused };
 enum class Rejoin { kAsk, kRewind };
@@ -93,11 +94,14 @@ struct Group {
   Apply apply = Apply::kAtOnce;            // until the first pause or resume
   std::vector<Environment> environments;
 
-  // No effect yet.
-  std::optional<LossLimit> loss_limit;
-  std::optional<milliseconds> wait_max = std::chrono::seconds(5);
+  std::optional<LossLimit> loss_limit =
+      LossLimit{.kind = LossLimit::Kind::kTime, .time = std::chrono::seconds(10)};
+  AtLimit at_limit = AtLimit::kAlarm;
+  std::optional<milliseconds> wait_max = std::chrono::seconds(5);  // nothing: for ever
   WaitFor wait_for = WaitFor::kJournaled;
   Acknowledge acknowledge;
+
+  // No effect yet.
   std::optional<milliseconds> boot_wait = std::chrono::seconds(10);
   Rejoin rejoin = Rejoin::kRewind;
   std::optional<milliseconds> test_period = std::chrono::seconds(30);

@@ -55,7 +55,7 @@ Json group_json(const Group& group) {
   if (!group.user.empty()) json["user"] = group.user;
   json["mode"] = mode_to_text(group.mode);
   json["loss_limit"] = group.loss_limit ? to_text(*group.loss_limit) : "off";
-  json["at_limit"] = "alarm";
+  json["at_limit"] = word_of(kAtLimit, group.at_limit);
   json["wait_max"] = off_or(group.wait_max);
   json["wait_for"] = word_of(kWaitFor, group.wait_for);
   json["acknowledge"] = acknowledge_text(group.acknowledge);

@@ -195,7 +195,7 @@ class FileReader {
     reader.read("mode", group.mode, parse_mode);
     read_promises(reader, group);
     read_periods_and_limits(reader, group);
-    read_acknowledge(reader, group);
+    read_loss_limit(reader, group);
     read_reports(reader, group);
     if (const Table* saves = reader.table("saves")) read_saves(*saves);
     Names environment_names;
@@ -222,18 +222,6 @@ class FileReader {
 
   /// What would protect data, if it were there: refused rather than ignored.
   void read_promises(TableReader& reader, Group& group) {
-    if (const std::string* text = reader.string("loss_limit"); text && *text != "off") {
-      const auto limit = parse_loss_limit(*text);
-      const LossLimit usual{.kind = LossLimit::Kind::kTime, .time = std::chrono::seconds(10)};
-      if (limit && *limit == usual) {
-        group.loss_limit = *limit;
-      } else {
-        reader.refuse("loss_limit", reader.at("loss_limit"),
-                      limit ? in_quotes(*text) + " is not in this version (only \"off\" is)"
-                            : limit.error().text());
-      }
-    }
-    reader.promise("at_limit", {"alarm"}, one_of_words({"alarm", "wait", "refuse"}));
     reader.promise("lease", {"off"}, parse_duration);
     const std::string* rejoin = reader.string("rejoin");
     if (rejoin != nullptr && *rejoin == "rewind or seed") {
@@ -257,8 +245,6 @@ class FileReader {
     reader.read("check_period", group.check_period, parse_check_period);
     reader.read_or_off("keep_journal", group.keep_journal, parse_duration);
     reader.read("segment_size", group.segment_bytes, parse_segment_size);
-    reader.read_or_off("wait_max", group.wait_max, parse_duration);
-    reader.read("wait_for", group.wait_for, one_of(kWaitFor));
     reader.read_or_off("boot_wait", group.boot_wait, parse_duration);
     reader.read_or_off("test_period", group.test_period, parse_duration);
     if (reader.read_or_off("journal_limit", group.journal_limit_bytes, parse_size) &&
@@ -271,6 +257,19 @@ class FileReader {
                      [&](std::string file, Mark) { group.files.push_back(std::move(file)); });
     reader.read_or_off("rpo", group.rpo, parse_duration);
     reader.read_or_off("rto", group.rto, parse_duration);
+  }
+
+  void read_loss_limit(TableReader& reader, Group& group) {
+    const bool limited = reader.read_or_off("loss_limit", group.loss_limit, parse_loss_limit) &&
+                         group.loss_limit.has_value();
+    reader.read("at_limit", group.at_limit, one_of(kAtLimit));
+    reader.read_or_off("wait_max", group.wait_max, parse_duration);
+    reader.read("wait_for", group.wait_for, one_of(kWaitFor));
+    read_acknowledge(reader, group);
+    if (limited && group.peers.empty()) {
+      reader.faults().warn(reader.at("loss_limit"),
+                           "'loss_limit' in [[group]]: without peers nothing is acknowledged");
+    }
   }
 
   /// "any", "all", or how many, as a number or in quotes.

@@ -20,6 +20,8 @@ struct Word {
 
 inline constexpr std::array kSeverities = std::to_array<Word<Severity>>(
     {{"notice", Severity::kNotice}, {"warning", Severity::kWarning}, {"error", Severity::kError}});
+inline constexpr std::array kAtLimit = std::to_array<Word<AtLimit>>(
+    {{"alarm", AtLimit::kAlarm}, {"wait", AtLimit::kWait}, {"refuse", AtLimit::kRefuse}});
 inline constexpr std::array kWaitFor = std::to_array<Word<WaitFor>>(
     {{"journaled", WaitFor::kJournaled}, {"applied", WaitFor::kApplied}});
 inline constexpr std::array kRejoin =
@@ -32,9 +34,8 @@ inline constexpr std::array kAtJournalLimit =
 inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp", "heartbeat_url"};
 inline constexpr std::string_view kPeerWithoutEffect[] = {"fingerprint", "rate"};
 inline constexpr std::string_view kGroupWithoutEffect[] = {
-    "loss_limit", "wait_max",    "wait_for",      "acknowledge",      "boot_wait",
-    "rejoin",     "test_period", "journal_limit", "at_journal_limit", "files",
-    "rpo",        "rto",         "reports"};
+    "boot_wait", "rejoin", "test_period", "journal_limit", "at_journal_limit", "files",
+    "rpo",       "rto",    "reports"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/control/exposure.h"
 #include "common/control/group_file.h"
 #include "common/control/incident_table.h"
 #include "common/control/layout.h"
@@ -72,6 +73,12 @@ class Group {
   /// `hotbackup init` run again: peers, permissions and patterns that are new. Nothing else of
   /// `wanted` counts; what is there stays.
   Result<> add_configured(const GroupRecord& wanted);
+  /// The configuration's loss limit, from init and from the master server at start and reload:
+  /// durable where it changes, then in force.
+  Result<> set_loss_limit(const LossLimit& limit, const std::vector<std::string>& peers);
+  /// Notes in a file what peers have acknowledged, so that after a reboot a master knows it before
+  /// it hears them: an older file says less, and that is safe.
+  Result<> keep_peer_numbers();
   /// `hotbackup unlink`: role none, for good. Capture lets writes pass, servers drop the group.
   Result<> turn_off();
 
@@ -82,6 +89,11 @@ class Group {
   /// Entry of a peer, made if need be; nullptr when the table is full.
   PeerEntry* peer(std::string_view name);
   void set_link(PeerEntry& peer, LinkState state, std::string_view text = {});
+
+  /// What would be lost now, and the limit of it.
+  Exposure exposure() { return Exposure(*layout_); }
+  /// After a peer's numbers have moved.
+  void note_acknowledged() { exposure().recompute_acknowledged(); }
 
   /// What an administrator should know about this group on this node.
   IncidentTable incidents() { return IncidentTable(*layout_); }
@@ -105,6 +117,7 @@ class Group {
   Result<bool> map_existing();
   Result<> rebuild(const GroupRecord& record);
   Result<> rebuild_walk();
+  void restore_peer_numbers();
   void add_pattern(const PatternRecord& pattern);
   void put_entry(const EnvironmentRecord& record);
   Result<EnvironmentEntry*> register_environment(const EnvironmentRecord& record);
@@ -115,6 +128,7 @@ class Group {
   std::unique_ptr<os::Directory> journal_directory_;
   std::unique_ptr<journal::Journal> journal_;
   os::UniqueFd server_locks_[2];
+  std::string kept_peer_numbers_;
 };
 
 /// What '*' of `pattern` stands for in `path`, or nothing. Files ending in "-lock" or put

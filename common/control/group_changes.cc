@@ -12,6 +12,7 @@ Result<> Group::add_configured(const GroupRecord& wanted) {
   HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
   stored.peers = wanted.peers;
   stored.permissions = wanted.permissions;
+  stored.limit = wanted.limit;
   std::vector<PatternRecord> added;
   for (const PatternRecord& pattern : wanted.patterns)
     if (std::none_of(stored.patterns.begin(), stored.patterns.end(),
@@ -27,6 +28,19 @@ Result<> Group::add_configured(const GroupRecord& wanted) {
     if (peer(name) == nullptr)
       return fail(ErrorCode::kConfig,
                   "a group has at most " + std::to_string(kPeersMax) + " peers");
+  exposure().set_limit(stored.limit, stored.peers);
+  return {};
+}
+
+Result<> Group::set_loss_limit(const LossLimit& limit, const std::vector<std::string>& peers) {
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  if (stored.limit != limit || stored.peers != peers) {
+    stored.limit = limit;
+    stored.peers = peers;
+    HOTBACKUP_TRY(write_group_file(directory_, stored));
+  }
+  exposure().set_limit(limit, peers);
   return {};
 }
 

@@ -13,6 +13,8 @@ namespace hotbackup::control {
 namespace {
 
 constexpr std::string_view kRoleNames[] = {"none", "master", "slave", "fenced"};
+constexpr std::string_view kLimitNames[] = {"off", "updates", "bytes", "time"};
+constexpr std::string_view kAtLimitNames[] = {"alarm", "wait", "refuse"};
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
@@ -60,6 +62,38 @@ class Fields {
   std::string missing_;
 };
 
+template <class E, std::size_t N>
+void read_word(Fields& fields, std::string_view key, const std::string_view (&words)[N], E& out) {
+  const std::string word = fields.text(key);
+  for (std::uint32_t i = 0; i < N; ++i)
+    if (word == words[i]) out = static_cast<E>(i);
+}
+
+/// No table, no limit: the file is older than the limit.
+Result<LossLimit> read_limit(const toml::table* table) {
+  LossLimit limit;
+  if (table == nullptr) return limit;
+  Fields fields(*table);
+  read_word(fields, "kind", kLimitNames, limit.kind);
+  limit.amount = fields.number("amount");
+  read_word(fields, "at_limit", kAtLimitNames, limit.at_limit);
+  limit.wait_max = std::chrono::nanoseconds(fields.number("wait_max_ns"));
+  limit.applied = fields.flag("applied");
+  limit.peers = static_cast<std::uint32_t>(fields.number("peers"));
+  if (!fields.missing().empty())
+    return fail(ErrorCode::kCorrupt, "missing or wrong in [loss_limit]: " + fields.missing());
+  return limit;
+}
+
+void write_limit(std::ostringstream& out, const LossLimit& limit) {
+  out << "\n[loss_limit]\nkind = \"" << kLimitNames[static_cast<std::size_t>(limit.kind)]
+      << "\"\namount = " << limit.amount << "\nat_limit = \""
+      << kAtLimitNames[static_cast<std::size_t>(limit.at_limit)]
+      << "\"\nwait_max_ns = " << limit.wait_max.count()
+      << "\napplied = " << (limit.applied ? "true" : "false") << "\npeers = " << limit.peers
+      << "\n";
+}
+
 Result<> read_tables(const toml::array* list, const std::function<std::string(Fields&)>& read) {
   if (list == nullptr) return {};
   for (const toml::node& node : *list) {
@@ -98,6 +132,7 @@ Result<GroupRecord> read_record(const toml::table& table) {
     for (const toml::node& peer : *peers) record.peers.push_back(peer.value_or(std::string()));
   if (!fields.missing().empty())
     return fail(ErrorCode::kCorrupt, "missing or wrong: " + fields.missing());
+  HOTBACKUP_ASSIGN(record.limit, read_limit(table["loss_limit"].as_table()));
   HOTBACKUP_TRY(read_tables(fields.list("pattern"), [&](Fields& f) {
     record.patterns.push_back({f.text("name"), f.text("path")});
     return f.missing();
@@ -150,6 +185,7 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
   for (std::size_t i = 0; i < record.peers.size(); ++i)
     out << (i == 0 ? "" : ", ") << quoted(record.peers[i]);
   out << "]\n";
+  write_limit(out, record.limit);
   for (const PatternRecord& pattern : record.patterns)
     out << "\n[[pattern]]\nname = " << quoted(pattern.name) << "\npath = " << quoted(pattern.path)
         << "\n";

@@ -8,6 +8,7 @@
 
 #include "common/base/ids.h"
 #include "common/control/layout.h"
+#include "common/control/loss_limit.h"
 #include "common/os/file.h"
 
 namespace hotbackup::control {
@@ -35,6 +36,7 @@ struct GroupRecord {
   std::string master_name;
   os::Permissions permissions;  // of files of this group; uid/gid -1: leave
   std::uint64_t segment_bytes = 32 << 20;
+  LossLimit limit;
   std::vector<std::string> peers;
   std::vector<PatternRecord> patterns;
   std::vector<EnvironmentRecord> environments;

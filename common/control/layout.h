@@ -8,16 +8,18 @@
 #include <cstdint>
 
 #include "common/base/ids.h"
+#include "common/control/loss_limit.h"
 #include "common/journal/tail.h"
 
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
 inline constexpr std::size_t kIncidentsMax = 64;
+inline constexpr std::size_t kExposureMarks = 256;
 
 enum class Role : std::uint32_t { kNone = 0, kMaster = 1, kSlave = 2, kFenced = 3 };
 
@@ -78,6 +80,7 @@ struct alignas(64) PeerEntry {
   char name[72];
   std::atomic<std::uint32_t> link;       // LinkState
   std::atomic<std::uint32_t> seeded;     // 1: the peer has confirmed a position since init
+  std::atomic<std::uint32_t> counts;     // 1: configured, its acknowledgements count
   std::atomic<std::uint64_t> sent;       // number last sent (slave: last received)
   std::atomic<std::uint64_t> journaled;  // by the slave
   std::atomic<std::uint64_t> applied;
@@ -108,6 +111,35 @@ struct alignas(64) IncidentEntry {
   char subject[88];
   std::atomic<std::uint32_t> text_sequence;  // odd while the entry is written
   char text[320];
+};
+
+/// A point in the stream of updates: common/control/exposure.h.
+struct ExposureMark {
+  std::atomic<std::uint64_t> number;
+  std::atomic<std::uint64_t> bytes;
+  std::atomic<std::int64_t> time_ns;  // CLOCK_MONOTONIC
+};
+
+/// The loss limit in force and what is counted for it.
+struct alignas(64) ExposureState {
+  // Changed under the append lock.
+  std::atomic<std::uint32_t> kind;      // LimitKind
+  std::atomic<std::uint32_t> at_limit;  // AtLimit
+  std::atomic<std::uint64_t> amount;
+  std::atomic<std::uint64_t> wait_max_ns;  // 0: for ever
+  std::atomic<std::uint32_t> applied;      // 1: wait_for = "applied"
+  std::atomic<std::uint32_t> peers;        // 0: all
+
+  std::atomic<std::uint64_t> acknowledged;  // by as many peers as have to
+  std::atomic<std::uint64_t> returned;      // highest number a caller was told of; not while off
+  std::atomic<std::uint64_t> passed_until;  // > acknowledged: more is exposed than the limit allows
+  std::atomic<std::int64_t> waited_ns;      // CLOCK_MONOTONIC: a commit waits, or was refused
+  std::atomic<std::int64_t> refused_ns;
+
+  // Written under the append lock.
+  std::atomic<std::uint64_t> bytes_through;  // of the updates appended since the limit is counted
+  std::atomic<std::uint64_t> mark_count;     // placed so far; the last kExposureMarks are there
+  ExposureMark marks[kExposureMarks];
 };
 
 struct Layout {
@@ -153,6 +185,7 @@ struct Layout {
   ServerEntry servers[2];         // 0 master server, 1 slave server
   os::SharedMutex incident_lock;  // held to change `incidents`
   IncidentEntry incidents[kIncidentsMax];
+  ExposureState exposure;
 
   EnvironmentEntry environments[kEnvironmentsMax];
 };

@@ -137,6 +137,8 @@ Result<> Group::rebuild(const GroupRecord& record) {
   HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
   if (role == Role::kSlave && !decisions.differs.empty())
     incidents().raise("HB-copy-differs", "", decisions.differs);
+  restore_peer_numbers();
+  exposure().set_limit(record.limit, record.peers);
   l.ready.store(1);
   return {};
 }

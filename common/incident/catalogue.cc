@@ -36,6 +36,10 @@ constexpr Entry kCatalogue[] = {
     {"HB-journal-sync-failed", kError,
      "The disk failed a sync of the journal; nothing is acknowledged from that segment any more.",
      "look after the disk; the journal goes on in a new segment"},
+    {"HB-loss-limit", kError,
+     "More is exposed than loss_limit allows, or commits are held up by it: slaves do not "
+     "acknowledge.",
+     "see why the slave is away or slow: hotbackup status GROUP, here and there"},
     {"HB-no-space", kError, "The disk of a copy is full; applying waits.",
      "make room; it goes on by itself"},
     {"HB-unlogged", kError,

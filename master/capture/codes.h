@@ -15,8 +15,9 @@ inline int code_of(const Error& error) {
     case ErrorCode::kFenced:
       return EACCES;
     case ErrorCode::kTimeout:
-    case ErrorCode::kBusy:
       return EBUSY;
+    case ErrorCode::kBusy:  // EAGAIN: the loss limit
+      return error.os_error() != 0 ? error.os_error() : EBUSY;
     case ErrorCode::kIo:
       return error.os_error() != 0 ? error.os_error() : EIO;
     default:

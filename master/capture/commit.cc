@@ -96,7 +96,8 @@ Result<> CommitProtocol::append_baseline(os::SharedLock& lock, const std::string
   return {};
 }
 
-Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid) {
+Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid,
+                                                 Claim& claim) {
   const bool baseline_due = entry_.baselined.load() == 0;
   const std::string environment_body = baseline_due ? describe_environment() : std::string();
   HOTBACKUP_TRY(recorder.update().prepare());
@@ -104,6 +105,7 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   HOTBACKUP_ASSIGN(auto lock, group_.journal().lock());
   if (group_.role() != control::Role::kMaster)
     return fail(ErrorCode::kFenced, "this node is not the group's master");
+  HOTBACKUP_TRY(admit(group_, recorder.update().total_bytes(), baseline_due ? 2 : 0, claim));
   if (baseline_due) HOTBACKUP_TRY(append_baseline(lock, environment_body, txnid.previous()));
   journal::FrameHeader fields;
   fields.epoch = group_.epoch();
@@ -121,6 +123,7 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
     appended = group_.journal().append(lock, recorder.update(), fields, std::ref(open_slot));
   } catch (const std::exception&) {
   }
+  if (appended) admitted(group_, claim);
   if (!appended && announced.value != 0) group_.clear_slot(entry_, announced);
   return appended;
 }
@@ -136,10 +139,10 @@ void CommitProtocol::void_update(const journal::Appended& appended) {
 }
 
 Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, TxnId txnid,
-                                                         bool durable) {
+                                                         bool durable, Claim& claim) {
   std::optional<journal::Appended> open;
   try {
-    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid));
+    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid, claim));
     open = appended;
     if (!durable) return appended;
     auto synced = group_.journal().sync_through(appended.number);
@@ -156,7 +159,8 @@ Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, Txn
 int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number) {
   const TxnId txnid(real().txn_id(txn));
   const bool has_operations = recorder.changed();
-  const auto appended = journal_update(recorder, txnid, durable);
+  Claim claim;
+  const auto appended = journal_update(recorder, txnid, durable, claim);
   recorder.clear();
   if (!appended) {
     real().txn_abort(txn);
@@ -178,6 +182,7 @@ int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, Updat
   advance_walk(txnid.value);
   group_.clear_slot(entry_, appended->number);
   number = appended->number;
+  settle(group_, claim, appended->number);
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <lmdb.h>
 
 #include "common/control/group.h"
+#include "master/capture/exposure.h"
 #include "master/capture/recorder.h"
 
 namespace hotbackup::capture {
@@ -29,8 +30,9 @@ class CommitProtocol {
  private:
   /// `last`: LMDB's last txnid, read under its writer lock.
   Result<> resolve(UpdateNumber open, std::uint64_t last);
-  Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable);
-  Result<journal::Appended> append(Recorder& recorder, TxnId txnid);
+  Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable,
+                                           Claim& claim);
+  Result<journal::Appended> append(Recorder& recorder, TxnId txnid, Claim& claim);
   Result<> append_baseline(os::SharedLock& lock, const std::string& environment_body,
                            TxnId previous);
   std::string describe_environment() const;

@@ -139,7 +139,9 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
 
 void read_numbers(control::Group& group, const config::Group& settings, GroupStatus& status) {
   if (group.role() == control::Role::kMaster) {
-    const Reached reached = reached_by_peers(group, settings);  // first: it only grows
+    const control::Exposure exposure = group.exposure();
+    const std::uint64_t returned = exposure.returned();  // first: acknowledgements only grow
+    const Reached reached = reached_by_peers(group, settings);
     status.published = group.published().value;
     status.made = group.made().value;
     status.sent = std::min(reached.sent, status.published);
@@ -147,7 +149,18 @@ void read_numbers(control::Group& group, const config::Group& settings, GroupSta
     status.applied = std::min(reached.applied, status.published);
     status.queue = measure_or_tell(group, status, status.journaled, status.made);
     status.exposure = status.queue;
-    status.exposure.updates = status.published - status.journaled;
+    status.limit = exposure.limit();
+    status.limit_passed = exposure.passed();
+    status.limit_refuses = exposure.refuses();
+    status.writers_wait = exposure.somebody_waits();
+    // While a limit counts, what a commit waits with is not exposed yet.
+    const bool counted = status.limit.kind != control::LimitKind::kOff;
+    const std::uint64_t acknowledged =
+        status.limit.applied ? std::min(status.applied, status.published) : status.journaled;
+    const std::uint64_t told = counted ? returned : status.published;
+    if (status.limit.applied)
+      status.exposure = measure_or_tell(group, status, acknowledged, status.made);
+    status.exposure.updates = told > acknowledged ? told - acknowledged : 0;
     if (status.exposure.updates == 0) status.exposure.oldest.reset();
     status.behind = measure_or_tell(group, status, status.applied, status.published);
     return;

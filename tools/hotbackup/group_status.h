@@ -75,6 +75,10 @@ struct GroupStatus {
   Stretch queue;     // master: not acknowledged; slave: received and not applied
   Stretch exposure;  // master: returned to callers and not acknowledged
   Stretch behind;    // not visible in the copy
+  control::LossLimit limit;  // master: in force
+  bool limit_passed = false;
+  bool limit_refuses = false;  // commits are refused now
+  bool writers_wait = false;   // commits wait for an acknowledgement
   std::vector<PeerStatus> peers;
   std::vector<EnvironmentStatus> environments;
   std::vector<Incident> incidents;

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "common/base/clock.h"
+#include "master/loss_limit.h"
 #include "tools/hotbackup/capture_link.h"
 
 namespace hotbackup::cli {
@@ -42,6 +43,7 @@ Result<> plan_record(const config::Configuration& configuration, const config::G
   record.node_name = configuration.node.name;
   record.role = role;
   record.peers = settings.peers;
+  record.limit = master::loss_limit_of(settings);
   HOTBACKUP_ASSIGN(const auto owner, config::resolve_owner(settings));
   record.permissions = {};
   if (owner) record.permissions = {owner->uid, owner->gid, 0};

@@ -79,6 +79,11 @@ ordered_json to_json(const GroupStatus& status) {
   out["lag_seconds"] = seconds_since(status.now, status.behind.oldest);
   out["exposure_updates"] = status.exposure.updates;
   out["exposure_seconds"] = seconds_since(status.now, status.exposure.oldest);
+  out["loss_limit"] = control::describe(status.limit);
+  out["at_limit"] = control::at_limit_name(status.limit.at_limit);
+  out["limit_passed"] = status.limit_passed;
+  out["limit_refuses"] = status.limit_refuses;
+  out["writers_wait"] = status.writers_wait;
   out["test_round_trip_ms"] = nullptr;
   out["master_name"] = status.master_name;
   out["master_address"] =
@@ -140,8 +145,12 @@ void print(const GroupStatus& status) {
   if (status.applying != control::ApplyState::kRunning)
     std::printf("  applying   %s\n", applying_text(status).c_str());
   if (status.role == control::Role::kMaster)
-    std::printf("  exposure   %s, %s\n", updates(status.exposure.updates).c_str(),
-                since(status.exposure.oldest).c_str());
+    std::printf("  exposure   %s, %s; limit %s%s%s\n", updates(status.exposure.updates).c_str(),
+                since(status.exposure.oldest).c_str(), control::describe(status.limit).c_str(),
+                status.limit.kind == control::LimitKind::kOff ? "" : ", then ",
+                status.limit.kind == control::LimitKind::kOff
+                    ? ""
+                    : std::string(control::at_limit_name(status.limit.at_limit)).c_str());
   for (const PeerStatus& peer : status.peers) {
     const std::string state = peer_state(status, peer);
     std::printf("  peer       %s  %s", peer.name.c_str(), state.c_str());

@@ -9,8 +9,12 @@ namespace {
 using control::LinkState;
 using control::Role;
 
-// What a link that works may be behind before it counts as exposed: the default loss limit.
-constexpr std::chrono::seconds kExposureMax(10);
+/// What a link that works may be behind before it counts as exposed.
+std::chrono::nanoseconds exposure_max(const GroupStatus& status) {
+  if (status.limit.kind == control::LimitKind::kTime)
+    return std::chrono::nanoseconds(status.limit.amount);
+  return std::chrono::seconds(10);
+}
 
 std::string age(WallTime now, WallTime then) {
   return human_duration(std::max(now - then, std::chrono::nanoseconds(0)));
@@ -122,7 +126,7 @@ Verdict judge_master(const GroupStatus& status) {
     const auto [why, next] = trouble(status, *peer);
     return exposed(why, next);
   }
-  if (status.exposure.oldest && status.now - *status.exposure.oldest > kExposureMax)
+  if (status.exposure.oldest && status.now - *status.exposure.oldest > exposure_max(status))
     return exposed(
         peer->name + " is " + age(status.now, *status.exposure.oldest) + " behind, and catching up",
         "");
@@ -135,6 +139,16 @@ Verdict judge_master(const GroupStatus& status) {
 bool has_incident(const GroupStatus& status, std::string_view code) {
   return std::ranges::any_of(status.incidents,
                              [&](const Incident& incident) { return incident.code == code; });
+}
+
+/// What the loss limit does to writers now; the incident says the rest.
+std::string limit_text(const GroupStatus& status) {
+  if (status.role != Role::kMaster || status.limit.kind == control::LimitKind::kOff) return {};
+  const std::string limit = " (loss limit " + control::describe(status.limit) + ")";
+  if (status.limit_refuses) return "; commits are refused" + limit;
+  if (status.writers_wait) return "; writers wait for an acknowledgement" + limit;
+  if (status.limit_passed) return "; the loss limit of " + control::describe(status.limit) + " is passed";
+  return {};
 }
 
 Verdict judge_slave(const GroupStatus& status) {
@@ -188,6 +202,10 @@ Verdict judge(const GroupStatus& status) {
     case Role::kNone:
       return {false, "OFF: unlinked. Next: hotbackup init " + status.name +
                          " --role master (or slave) begins anew"};
+  }
+  if (const std::string limit = limit_text(status); !limit.empty()) {
+    verdict.good = false;
+    verdict.text += limit;
   }
   if (!status.incidents.empty()) {
     const Incident& incident = status.incidents.front();
