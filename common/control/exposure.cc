@@ -133,9 +133,8 @@ template <class Reached>
 std::uint64_t Exposure::oldest_mark(Reached reached, std::uint64_t otherwise) const {
   for (;;) {
     const std::uint64_t count = mark_count();
-    std::uint64_t low = count > kExposureMarks ? count - kExposureMarks : 0;
-    // The very oldest may be under way to become the next one.
-    if (low > 0) ++low;
+    // Of a full ring the very oldest may be under way to become the next one.
+    std::uint64_t low = count >= kExposureMarks ? count - kExposureMarks + 1 : 0;
     const std::uint64_t begin = low;
     std::uint64_t high = count;
     std::uint64_t number = otherwise;

@@ -40,6 +40,7 @@ Result<> Group::set_loss_limit(const LossLimit& limit, const std::vector<std::st
     stored.peers = peers;
     HOTBACKUP_TRY(write_group_file(directory_, stored));
   }
+  for (const std::string& name : peers) (void)peer(name);
   exposure().set_limit(limit, peers);
   return {};
 }

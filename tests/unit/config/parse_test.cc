@@ -139,16 +139,19 @@ TEST_CASE("a group has the documented defaults") {
   CHECK(g.check_period == 2s);
   CHECK(g.keep_journal == 24h);
   CHECK(g.segment_bytes == 32 << 20);
-  CHECK_FALSE(g.loss_limit);
+  CHECK(g.loss_limit == LossLimit{.kind = LossLimit::Kind::kTime, .time = 10s});
+  CHECK(g.at_limit == AtLimit::kAlarm);
+  CHECK(g.wait_max == 5s);
+  CHECK(g.wait_for == WaitFor::kJournaled);
+  CHECK(g.acknowledge == Acknowledge{});
   CHECK(g.environments.empty());
 }
 
 TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
   const Configuration c = good(kFull);
   const char* warned[] = {"smtp",     "heartbeat_url", "rate",          "fingerprint",
-                          "wait_max", "wait_for",      "acknowledge",   "rejoin",
-                          "rpo",      "rto",           "journal_limit", "at_journal_limit",
-                          "files",    "reports",       "loss_limit"};
+                          "rejoin",   "rpo",           "rto",           "journal_limit",
+                          "files",    "reports",       "at_journal_limit"};
   for (const char* key : warned) {
     CAPTURE(key);
     const std::string word = "'" + std::string(key) + "' in [";
@@ -211,6 +214,31 @@ TEST_CASE("the owner is the system's user of that name") {
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().code() == ErrorCode::kConfig);
   CHECK(unknown.error().text().find("'no-such-user-here'") != std::string::npos);
+}
+
+TEST_CASE("a loss limit is read in each of its kinds") {
+  const auto limited = [](const std::string& lines) {
+    return good("[node]\nname='a'\n[[peer]]\nname='b'\naddress=['127.0.0.1:1']\n"
+                "[[group]]\nname='g'\npeers=['b']\n" +
+                lines);
+  };
+  using Kind = LossLimit::Kind;
+  CHECK_FALSE(limited("loss_limit = 'off'\n").groups[0].loss_limit);
+  CHECK(limited("loss_limit = '0'\n").groups[0].loss_limit == LossLimit{});
+  CHECK(limited("loss_limit = '100 updates'\n").groups[0].loss_limit ==
+        LossLimit{.kind = Kind::kUpdates, .updates = 100});
+  CHECK(limited("loss_limit = '1 MB'\n").groups[0].loss_limit ==
+        LossLimit{.kind = Kind::kBytes, .bytes = 1'000'000});
+  const Configuration c = limited("loss_limit = '0'\nat_limit = 'refuse'\nwait_max = 'off'\n");
+  CHECK(c.groups[0].at_limit == AtLimit::kRefuse);
+  CHECK_FALSE(c.groups[0].wait_max);
+  CHECK(c.warnings.empty());
+}
+
+TEST_CASE("a loss limit without peers is warned of") {
+  const Configuration c = good("[node]\nname='a'\n[[group]]\nname='g'\nloss_limit='1 s'\n");
+  REQUIRE(c.warnings.size() == 1);
+  CHECK(c.warnings[0].find("without peers nothing is acknowledged") != std::string::npos);
 }
 
 }  // namespace hotbackup::config

@@ -145,12 +145,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 }
 
 TEST_CASE("a promise that this version does not keep is refused") {
-  for (const char* promise : {"loss_limit = '0'",
-                              "loss_limit = '200 updates'",
-                              "loss_limit = '1 s'",
-                              "at_limit = 'wait'",
-                              "at_limit = 'refuse'",
-                              "lease = '5 s'",
+  for (const char* promise : {"lease = '5 s'",
                               "rejoin = 'rewind or seed'",
                               "apply = '3 h'",
                               "archive = 'cp %p /x'",
