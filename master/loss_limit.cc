@@ -52,8 +52,7 @@ void watch_loss_limit(control::Group& group) {
     const std::uint64_t acknowledged = exposure.acknowledged();
     const std::uint64_t count = returned > acknowledged ? returned - acknowledged : 0;
     group.incidents().raise(kIncident, "",
-                            human_count(count) +
-                                (count == 1 ? " update is" : " updates are") +
+                            human_count(count) + (count == 1 ? " update is" : " updates are") +
                                 " exposed, loss_limit is " + control::describe(exposure.limit()));
   }
   if (!passed && open && !exposure.refuses() && !exposure.somebody_waits())

@@ -96,8 +96,7 @@ Result<> CommitProtocol::append_baseline(os::SharedLock& lock, const std::string
   return {};
 }
 
-Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid,
-                                                 Claim& claim) {
+Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, Claim& claim) {
   const bool baseline_due = entry_.baselined.load() == 0;
   const std::string environment_body = baseline_due ? describe_environment() : std::string();
   HOTBACKUP_TRY(recorder.update().prepare());

@@ -72,9 +72,9 @@ struct GroupStatus {
   std::uint64_t sent = 0;
   std::uint64_t journaled = 0;
   std::uint64_t applied = 0;
-  Stretch queue;     // master: not acknowledged; slave: received and not applied
-  Stretch exposure;  // master: returned to callers and not acknowledged
-  Stretch behind;    // not visible in the copy
+  Stretch queue;             // master: not acknowledged; slave: received and not applied
+  Stretch exposure;          // master: returned to callers and not acknowledged
+  Stretch behind;            // not visible in the copy
   control::LossLimit limit;  // master: in force
   bool limit_passed = false;
   bool limit_refuses = false;  // commits are refused now

@@ -147,7 +147,8 @@ std::string limit_text(const GroupStatus& status) {
   const std::string limit = " (loss limit " + control::describe(status.limit) + ")";
   if (status.limit_refuses) return "; commits are refused" + limit;
   if (status.writers_wait) return "; writers wait for an acknowledgement" + limit;
-  if (status.limit_passed) return "; the loss limit of " + control::describe(status.limit) + " is passed";
+  if (status.limit_passed)
+    return "; the loss limit of " + control::describe(status.limit) + " is passed";
   return {};
 }
 

@@ -174,7 +174,8 @@ TEST_CASE("baselines count before a refusing limit is passed") {
   CHECK(write(group.env(), "c") == 0);
 }
 
-TEST_CASE("a commit that happened is a success after wait_max, and an incident says what it means") {
+TEST_CASE(
+    "a commit that happened is a success after wait_max, and an incident says what it means") {
   Limited group(limit_of(LimitKind::kUpdates, 0, AtLimit::kWait, milliseconds(120)));
   const auto begun = Clock::now();
   CHECK(write(group.env(), "late") == 0);

@@ -149,9 +149,8 @@ TEST_CASE("a group has the documented defaults") {
 
 TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
   const Configuration c = good(kFull);
-  const char* warned[] = {"smtp",     "heartbeat_url", "rate",          "fingerprint",
-                          "rejoin",   "rpo",           "rto",           "journal_limit",
-                          "files",    "reports",       "at_journal_limit"};
+  const char* warned[] = {"smtp", "heartbeat_url", "rate",  "fingerprint", "rejoin",          "rpo",
+                          "rto",  "journal_limit", "files", "reports",     "at_journal_limit"};
   for (const char* key : warned) {
     CAPTURE(key);
     const std::string word = "'" + std::string(key) + "' in [";
@@ -218,9 +217,10 @@ TEST_CASE("the owner is the system's user of that name") {
 
 TEST_CASE("a loss limit is read in each of its kinds") {
   const auto limited = [](const std::string& lines) {
-    return good("[node]\nname='a'\n[[peer]]\nname='b'\naddress=['127.0.0.1:1']\n"
-                "[[group]]\nname='g'\npeers=['b']\n" +
-                lines);
+    return good(
+        "[node]\nname='a'\n[[peer]]\nname='b'\naddress=['127.0.0.1:1']\n"
+        "[[group]]\nname='g'\npeers=['b']\n" +
+        lines);
   };
   using Kind = LossLimit::Kind;
   CHECK_FALSE(limited("loss_limit = 'off'\n").groups[0].loss_limit);
