@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 
 #include "common/base/bytes.h"
@@ -153,7 +154,11 @@ Result<std::unique_ptr<os::File>> make_segment(os::Directory& directory,
 Result<> prepare_spare(os::Directory& directory, std::uint64_t segment_bytes) {
   HOTBACKUP_ASSIGN(auto names, directory.list());
   if (std::any_of(names.begin(), names.end(), is_spare)) return {};
-  const std::string temporary = "new-spare-" + std::to_string(::getpid()) + ".tmp";
+  // Two threads of a server may come here at once: one tidies up, one begins a journal after a
+  // seed.
+  static std::atomic<std::uint32_t> calls{0};
+  const std::string temporary =
+      "new-spare-" + std::to_string(::getpid()) + "-" + std::to_string(calls.fetch_add(1)) + ".tmp";
   HOTBACKUP_TRY(remove_if_there(directory, temporary));
   HOTBACKUP_ASSIGN(auto file, directory.create(temporary));
   auto filled = file->allocate(segment_bytes, /*zeroed=*/true);
