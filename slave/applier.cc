@@ -39,7 +39,7 @@ Result<> Applier::start() {
   HOTBACKUP_TRY(remove_applied_set_aside(group_, machine_.range().lower));
   stopping_.store(false);
   incident_shown_ = true;  // by an earlier run perhaps: gone when something is applied
-  failures_ = 0;
+  failures_ = group_.incidents().find(kCopyFailedCode) ? 1 : 0;  // by an earlier run
   looked_ = {};
   reader_.reset();
   group_.layout().apply_answered.store(answered_);
@@ -81,6 +81,8 @@ void Applier::take_requests() {
     group_.incidents().raise("HB-applied-unknown", "", read.error().text());
     stop_at(machine_.done().next());
   }
+  looked_ = {};
+  look_after_copies();
   answered_ = request;
   layout.apply_answered.store(request);
   group_.notify_acknowledged();

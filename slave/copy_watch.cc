@@ -56,7 +56,8 @@ Result<> check_in_place(control::Group& group, control::EnvironmentEntry& entry)
   const std::string text = (there == 0 ? "the copy " + file + " is gone"
                                        : "another file is in the place of the copy " + file) +
                            ": nothing is applied to this group";
-  group.incidents().raise("HB-copy-replaced", entry.name, text);
+  if (!group.incidents().find("HB-copy-replaced", entry.name))
+    group.incidents().raise("HB-copy-replaced", entry.name, text);
   return fail(ErrorCode::kFenced, text);
 }
 

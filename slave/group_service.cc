@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <asio/post.hpp>
 #include <asio/this_coro.hpp>
+#include <cstring>
 #include <utility>
 
 #include "common/control/retention.h"
@@ -22,6 +23,9 @@ namespace {
 using Server = control::Group::Server;
 
 constexpr char kDiskFull[] = "HB-disk-full";
+constexpr char kSyncFailed[] = "HB-journal-sync-failed";
+// A failure that was got over stays in sight this long.
+constexpr std::chrono::minutes kFailureShown(1);
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
@@ -80,6 +84,10 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       self_(std::make_shared<GroupService*>(this)),
       journal_worker_("journal"),
       housekeeper_("housekeeping") {
+  failures_seen_ = group_->layout().tail.failures.load();
+  // By an earlier run.
+  disk_full_ = group_->incidents().find(kDiskFull).has_value();
+  if (group_->incidents().find(kSyncFailed)) failed_at_ = std::chrono::steady_clock::now();
   // From the applier's thread to the session, if one is there.
   auto on_applied = [executor, self = self_](UpdateNumber number) {
     asio::post(executor, [self, number] {
@@ -179,19 +187,50 @@ asio::awaitable<Result<Position>> GroupService::position() {
   Result<Position> position = co_await journal_worker_.run(look);
   if (!position && position.error().code() == ErrorCode::kCorrupt)
     group.incidents().raise("HB-journal-damaged", "", position.error().text());
+  else
+    note_disk(position ? nullptr : &position.error());
   co_return position;
 }
 
 asio::awaitable<Result<>> GroupService::perform(std::vector<Work> work) {
   auto job = [this, &work] { return perform_now(work); };
   Result<> done = co_await journal_worker_.run(job);
-  if (!done && done.error().code() == ErrorCode::kNoSpace) {
-    group_->incidents().raise(kDiskFull, "", done.error().text());
-    disk_full_ = true;
-  } else if (done && std::exchange(disk_full_, false)) {
-    group_->incidents().clear(kDiskFull);
-  }
+  note_disk(done ? nullptr : &done.error());
   co_return done;
+}
+
+// What the journal's disk does: full or failing while that lasts, and a failed sync that the
+// journal got over in a new segment (rule R10) for a while longer.
+void GroupService::note_disk(const Error* error) {
+  control::IncidentTable incidents = group_->incidents();
+  const journal::SharedTail& tail = group_->layout().tail;
+  const std::uint32_t failures = tail.failures.load();
+  if (error != nullptr && error->code() == ErrorCode::kNoSpace) {
+    incidents.raise(kDiskFull, "", error->text());
+    disk_full_ = true;
+  } else if (error == nullptr && std::exchange(disk_full_, false)) {
+    incidents.clear(kDiskFull);
+  }
+  if (error != nullptr && error->code() == ErrorCode::kIo) {
+    incidents.raise(kSyncFailed, "", error->text());
+  } else if (failures != failures_seen_) {
+    incidents.raise(kSyncFailed, "",
+                    std::string("a sync of the journal failed (") +
+                        std::strerror(static_cast<int>(tail.failure_error.load())) +
+                        "); what was not durable is in a new segment");
+  } else {
+    return;
+  }
+  failures_seen_ = failures;
+  failed_at_ = std::chrono::steady_clock::now();
+}
+
+void GroupService::clear_old_failure() {
+  if (!failed_at_ || group_->layout().tail.failed.load() != 0 ||
+      std::chrono::steady_clock::now() - *failed_at_ < kFailureShown)
+    return;
+  group_->incidents().clear(kSyncFailed);
+  failed_at_.reset();
 }
 
 Result<> GroupService::perform_now(std::vector<Work>& work) {
@@ -266,6 +305,7 @@ asio::awaitable<void> GroupService::keep_house() {
   control::ServerEntry& entry = group_->layout().servers[static_cast<int>(Server::kSlave)];
   while (still_serving()) {
     entry.alive_ns.store(wall_now().time_since_epoch().count());
+    clear_old_failure();
     auto tidy = [this] { return tidy_journal(); };
     const auto tidied = co_await housekeeper_.run(tidy);
     const std::string problem = tidied ? "" : tidied.error().text();

@@ -66,6 +66,8 @@ class GroupService {
   std::optional<Refusal> check_caller(const wire::Hello& hello);
   asio::awaitable<void> keep_house();
   bool still_serving() const;
+  void note_disk(const Error* error);
+  void clear_old_failure();
 
   // On the journal thread.
   Result<> start_applier();
@@ -82,7 +84,9 @@ class GroupService {
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end
   bool closing_ = false;
-  bool disk_full_ = false;  // said so
+  bool disk_full_ = false;                                          // said so
+  std::uint32_t failures_seen_ = 0;                                 // of the tail
+  std::optional<std::chrono::steady_clock::time_point> failed_at_;  // the journal's disk, last
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 

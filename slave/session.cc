@@ -18,6 +18,12 @@ ReceiverMachine::Time now() {
   return std::chrono::steady_clock::now();
 }
 
+/// A disk that is full or fails may work again: the master is to call again.
+wire::RefuseReason refusal_for(const Error& error, wire::RefuseReason otherwise) {
+  const bool disk = error.code() == ErrorCode::kNoSpace || error.code() == ErrorCode::kIo;
+  return disk ? wire::RefuseReason::kNotReady : otherwise;
+}
+
 }  // namespace
 
 void Strangers::note(const std::string& address, const std::string& why) {
@@ -180,8 +186,8 @@ asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
   entry_ = service.group().peer(hello.node_name);
   Result<Position> position = co_await service.position();
   if (!position)
-    co_return fail(machine_.refuse(wire::RefuseReason::kDamaged, position.error().code(),
-                                   position.error().text()));
+    co_return fail(machine_.refuse(refusal_for(position.error(), wire::RefuseReason::kDamaged),
+                                   position.error().code(), position.error().text()));
   wire::Welcome welcome;
   welcome.program = service::program_version();
   welcome.node_name = service.node().configuration.node.name;
@@ -206,8 +212,7 @@ asio::awaitable<Result<>> Session::perform(std::vector<Work> work) {
   Result<> done = co_await service_->perform(std::move(work));
   if (!done) {
     const Error& error = done.error();
-    auto reason = wire::RefuseReason::kOther;
-    if (error.code() == ErrorCode::kNoSpace) reason = wire::RefuseReason::kNotReady;
+    auto reason = refusal_for(error, wire::RefuseReason::kOther);
     if (error.code() == ErrorCode::kRefused) reason = wire::RefuseReason::kNotEmpty;
     co_return fail(machine_.refuse(reason, error.code(), error.text()));
   }

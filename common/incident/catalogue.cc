@@ -34,8 +34,8 @@ constexpr Entry kCatalogue[] = {
     {"HB-journal-failed", kError, "The journal could not be synced and takes no more updates.",
      "stop the programs that write to this group, mend the disk, start them again"},
     {"HB-journal-sync-failed", kError,
-     "The disk failed a sync of the journal; nothing is acknowledged from that segment any more.",
-     "look after the disk; the journal goes on in a new segment"},
+     "A write or sync of the journal failed; nothing is acknowledged from that segment any more.",
+     "look after the disk; the journal goes on in a new segment as soon as it can"},
     {"HB-loss-limit", kError,
      "More is exposed than loss_limit allows, or commits are held up by it: slaves do not "
      "acknowledge.",

@@ -106,7 +106,8 @@ Result<int> report_outcome(const Session& session, control::Group& group, bool s
            "applying goes on when hotbackup-slave runs again");
     return kDone;
   }
-  const auto past = [&] { return !number || group.layout().applied.load() >= number->value; };
+  const UpdateNumber goal = number.value_or(group.synced());
+  const auto past = [&] { return group.layout().applied.load() >= goal.value; };
   (void)wait_for(group, [&] { return past() || state_of(group) != ApplyState::kRunning; });
   if (state_of(group) == ApplyState::kPaused) {
     report(session, group, served, "paused",
@@ -115,6 +116,8 @@ Result<int> report_outcome(const Session& session, control::Group& group, bool s
   }
   if (state_of(group) == ApplyState::kStopped) {
     std::string why = "see hotbackup status";
+    for (const control::Incident& incident : group.incidents().open())
+      if (incident.code == "HB-copy-replaced") why = incident.text;
     for (const char* code : {"HB-apply-failed", "HB-journal-damaged", "HB-applied-unknown"})
       if (const auto incident = group.incidents().find(code)) why = incident->text;
     return fail(ErrorCode::kIo, "applying has stopped again: " + why);
