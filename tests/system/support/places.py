@@ -15,7 +15,10 @@ _PLACES = {
     "hotbackup-slave": ["bin", "sbin", "slave", "."],
     "libhotbackup.so": ["lib", "lib/x86_64-linux-gnu", "master/capture", "."],
 }
-_TEST_PLACES = {"libhotbackup_fault.so": ["tests/support/fault"]}  # of the build tree only
+_TEST_PLACES = {  # of the build tree only
+    "libhotbackup_fault.so": ["tests/support/fault"],
+    "limit_program": ["tests/system"],
+}
 
 
 def find(name):
