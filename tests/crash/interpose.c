@@ -61,6 +61,20 @@ static struct record_log* record;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 
+// The server has a signal handler that opens and closes files: it must not come while we hold it.
+static sigset_t hold(void) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  pthread_mutex_lock(&lock);
+  return before;
+}
+
+static void drop(const sigset_t* before) {
+  pthread_mutex_unlock(&lock);
+  pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 static int error_named(const char* name) {
   if (strcmp(name, "ENOSPC") == 0) return ENOSPC;
   return EIO;
@@ -103,7 +117,8 @@ static void start(void) {
                              0666);
   if ((text = getenv("CRASH_LOG"))) {
     const int fd = (int)syscall(SYS_openat, AT_FDCWD, text, O_RDWR | O_CLOEXEC, 0);
-    void* at = mmap(NULL, kRecordLogBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* at = (void*)syscall(SYS_mmap, NULL, kRecordLogBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                              fd, 0);
     if (fd < 0 || at == MAP_FAILED) {
       dprintf(2, "interpose: cannot map %s\n", text);
       _exit(99);
@@ -145,11 +160,17 @@ static int below_roots(const char* path) {
   return 0;
 }
 
+static void without_slash(char* path) {
+  size_t n = strlen(path);
+  while (n > 1 && path[n - 1] == '/') path[--n] = '\0';
+}
+
 /// The absolute path of `name` as seen from the directory `dir`.
 static void absolute(int dir, const char* name, char* to, size_t size) {
   char base[PATH_MAX] = "", link[64];
   if (name[0] == '/') {
     snprintf(to, size, "%s", name);
+    without_slash(to);
     return;
   }
   if (dir == AT_FDCWD) {
@@ -164,6 +185,7 @@ static void absolute(int dir, const char* name, char* to, size_t size) {
   else
     snprintf(to, size, "%.600s/%.300s", base, name);
 }
+
 
 // ---- recording ----
 
@@ -183,12 +205,12 @@ static struct record_entry* reserve(size_t payload) {
 static void put_record(uint32_t type, uint64_t inode, uint64_t a, const void* payload,
                        size_t length) {
   if (!record) return;
-  struct record_entry* entry = reserve(length);
+  struct record_entry* entry = reserve(payload ? length : 0);
   if (!entry) return;
   entry->inode = inode;
   entry->a = a;
   entry->length = length;
-  if (length) memcpy(entry->payload, payload, length);
+  if (payload) memcpy(entry->payload, payload, length);
   atomic_store_explicit(&entry->type, type, memory_order_release);
 }
 
@@ -201,7 +223,7 @@ static void put_path(uint32_t type, uint64_t inode, const char* path, const char
 /// What changed in mapped files since it was last looked at, as writes.
 static void record_maps(void) {
   if (!record) return;
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < kMapsMax; ++i) {
     struct map* m = &maps[i];
     if (!m->at) continue;
@@ -217,7 +239,7 @@ static void record_maps(void) {
       if ((size_t)from >= m->length) break;
     }
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
 }
 
 // ---- rules ----
@@ -232,7 +254,7 @@ static void die(const struct rule* r) {
 static struct rule* due(const char* class, const char* call) {
   if (rules_count == 0) return NULL;
   struct rule* hit = NULL;
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < rules_count && !hit; ++i) {
     struct rule* r = &rules[i];
     if (r->fired || (r->chained && i > 0 && !rules[i - 1].fired)) continue;
@@ -242,7 +264,7 @@ static struct rule* due(const char* class, const char* call) {
     r->fired = 1;
     hit = r;
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
   if (hit && hit->action == kBefore) die(hit);
   if (hit && hit->action == kFail && report_fd >= 0) dprintf(report_fd, "%s\n", hit->text);
   return hit;
@@ -263,34 +285,34 @@ static int failed(const struct rule* r) {
 static struct watched look(int fd) {
   struct watched found = {0};
   if (fd < 0 || fd >= kFilesMax || !ready()) return found;
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   found = files[fd];
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
   return found;
 }
 
 static void watch(int fd, const char* path, int flags) {
   struct stat status;
   if (fd < 0 || fd >= kFilesMax || fstat(fd, &status) != 0) return;
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   struct watched* w = &files[fd];
   w->used = 1;
   w->dsync = (flags & O_DSYNC) != 0;
   w->inode = status.st_ino;
   snprintf(w->path, sizeof w->path, "%s", path);
   snprintf(w->class, sizeof w->class, "%s", class_of(path, S_ISDIR(status.st_mode)));
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
 }
 
 // A file that got another name counts under that from now on.
 static void rename_watched(const char* from, const char* to) {
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < kFilesMax; ++i) {
     if (!files[i].used || strcmp(files[i].path, from) != 0) continue;
     snprintf(files[i].path, sizeof files[i].path, "%s", to);
     snprintf(files[i].class, sizeof files[i].class, "%s", class_of(to, 0));
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
 }
 
 // ---- the calls ----
@@ -308,7 +330,8 @@ static int open_watched(int dir, const char* name, int flags, mode_t mode) {
   if (fd < 0) return fd;
   watch(fd, path, flags);
   if (makes) {
-    put_path(kRecordCreate, look(fd).inode, path, NULL);
+    if (strcmp(class_of(path, 0), "oracle") != 0)
+      put_path(kRecordCreate, look(fd).inode, path, NULL);
     after(r);
   } else if ((flags & O_TRUNC) != 0) {
     put_record(kRecordSize, look(fd).inode, 0, NULL, 0);
@@ -345,9 +368,9 @@ EXPORT int openat64(int dir, const char* name, int flags, ...) {
 
 EXPORT int close(int fd) {
   if (fd >= 0 && fd < kFilesMax && files[fd].used) {
-    pthread_mutex_lock(&lock);
+    const sigset_t before_lock = hold();
     files[fd].used = 0;
-    pthread_mutex_unlock(&lock);
+    drop(&before_lock);
   }
   return (int)syscall(SYS_close, fd);
 }
@@ -363,14 +386,23 @@ static void wrote(const struct watched* w, uint64_t offset, const void* bytes, s
   if (w->dsync) put_record(kRecordDurable, w->inode, offset, NULL, length);
 }
 
+/// Half of a write, ending where the kernel may be interrupted: between two pages, or, which is
+/// harder than any kernel, between two sectors of a journal's file.
+static size_t torn_size(const struct watched* w, off_t offset, size_t size) {
+  const off_t unit = strcmp(w->class, "data") == 0 ? kPage : 512;
+  const off_t end = (offset + (off_t)size / 2 + unit - 1) / unit * unit;
+  return end > offset && end < offset + (off_t)size ? (size_t)(end - offset) : 0;
+}
+
 static ssize_t write_watched(int fd, const void* bytes, size_t size, off_t offset, int at) {
   const struct watched w = look(fd);
   if (!w.used)
     return at ? syscall(SYS_pwrite64, fd, bytes, size, offset) : syscall(SYS_write, fd, bytes, size);
   struct rule* r = due(w.class, "write");
   if (failed(r)) return -1;
-  if (r && r->action == kTorn) size = (size / 2 + 511) / 512 * 512 < size ? (size / 2 + 511) / 512 * 512 : size / 2;
+  if (r && r->action == kTorn) size = torn_size(&w, offset, size);
   if (!at) offset = (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR);
+  if (r && r->action == kTorn && size == 0) die(r);
   const ssize_t n =
       at ? syscall(SYS_pwrite64, fd, bytes, size, offset) : syscall(SYS_write, fd, bytes, size);
   const int error = errno;
@@ -460,19 +492,21 @@ EXPORT void* mmap(void* hint, size_t length, int protection, int flags, int fd, 
   if (fd < 0 || at == MAP_FAILED || (flags & MAP_SHARED) == 0 || (protection & PROT_WRITE) == 0)
     return at;
   const struct watched w = look(fd);
-  if (!w.used || !record || offset != 0 || strcmp(w.class, "data") != 0) return at;
+  if (!w.used || !record || offset != 0 || strcmp(w.class, "control") == 0 ||
+      strcmp(w.class, "lock") == 0)
+    return at;
   char* shadow = (char*)syscall(SYS_mmap, NULL, length, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   off_t size = (off_t)syscall(SYS_lseek, fd, 0, SEEK_END);
   for (off_t from = 0; from < size && (size_t)from < length; from += kPage)
     (void)!syscall(SYS_pread64, fd, shadow + from, kPage, from);
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < kMapsMax; ++i) {
     if (maps[i].at) continue;
     maps[i] = (struct map){at, shadow, length, fd, w.inode};
     break;
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
   return at;
 }
 EXPORT void* mmap64(void* hint, size_t length, int protection, int flags, int fd, off_t offset) {
@@ -481,26 +515,26 @@ EXPORT void* mmap64(void* hint, size_t length, int protection, int flags, int fd
 
 EXPORT int munmap(void* at, size_t length) {
   if (record) record_maps();
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < kMapsMax; ++i) {
     if (!maps[i].at || maps[i].at != at) continue;
     syscall(SYS_munmap, maps[i].shadow, maps[i].length);
     maps[i].at = NULL;
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
   return (int)syscall(SYS_munmap, at, length);
 }
 
 EXPORT int msync(void* at, size_t length, int flags) {
   uint64_t inode = 0;
   char path[512] = "";
-  pthread_mutex_lock(&lock);
+  const sigset_t before_lock = hold();
   for (int i = 0; i < kMapsMax; ++i) {
     if (!maps[i].at || (char*)at < maps[i].at || (char*)at >= maps[i].at + maps[i].length) continue;
     inode = maps[i].inode;
     snprintf(path, sizeof path, "%s", files[maps[i].fd].path);
   }
-  pthread_mutex_unlock(&lock);
+  drop(&before_lock);
   struct rule* r = ready() ? due("data", "sync") : NULL;
   record_maps();
   if (inode) put_record(kRecordSyncStart, inode, 0, path, strlen(path) + 1);

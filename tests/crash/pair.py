@@ -11,7 +11,6 @@ import time
 
 from support.pair import Group, Node
 from support.places import Programs, free_port
-from support.waiting import wait_until
 
 from oracle import Broken
 
@@ -152,10 +151,6 @@ class CrashPair:
         self.paris.command(
             "wait", "main", "--for", "applied", "--timeout", f"{seconds} s", seconds=seconds + 10
         )
-
-
-def wait_file(path, seconds=20):
-    wait_until(pathlib.Path(path).exists, f"{path} to appear", seconds)
 
 
 def now():

@@ -196,7 +196,7 @@ int transact(Program& program) {
   std::string ops;
   MDB_val k = view(program.life);
   MDB_val v = view(seq);
-  (void)mdb_put(txn, at.marks, &k, &v, 0);
+  if (mdb_put(txn, at.marks, &k, &v, 0) != 0) return mdb_txn_commit(txn);  // nothing happened
   fill(program, at, txn, ops);
   if (program.below(10) == 0) {
     mdb_txn_abort(txn);
