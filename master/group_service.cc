@@ -9,6 +9,7 @@
 
 #include "common/control/retention.h"
 #include "common/journal/segment.h"
+#include "common/service/waiting_rules.h"
 #include "master/loss_limit.h"
 #include "master/slot_resolver.h"
 
@@ -79,6 +80,7 @@ GroupService::~GroupService() {
 asio::awaitable<Result<>> GroupService::run() {
   spdlog::info("{}: serving as master, {} updates so far", configuration_.name,
                human_count(group_->made().value));
+  service::warn_of_waiting_rules(*group_, configuration_);
   net::TaskGroup tasks(context_.executor, net::TaskGroup::End::kAllTogether);
   auto moved = [this] { on_published_moved(); };
   const Waker waker(*group_, context_.executor, moved);

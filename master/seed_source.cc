@@ -47,6 +47,8 @@ struct SeedSource::Walk {
   void add_value_part(update::BodyWriter& writer);
 
   const EnvironmentNumber number;
+  update::KeepLocalRules rules;
+  std::uint64_t given = 0;  // items
   lmdb::Environment environment;
   std::optional<lmdb::Transaction> snapshot;
   std::vector<lmdb::DatabaseInfo> databases;
@@ -73,6 +75,7 @@ Result<bool> SeedSource::Walk::next_database(update::BodyWriter& writer) {
   if (next == databases.size()) return false;
   const lmdb::DatabaseInfo& info = databases[next++];
   database = {info.main, info.name, info.flags};
+  if (rules.keeps_database(database)) return true;  // without a cursor: the next one follows
   HOTBACKUP_ASSIGN(auto opened, lmdb::Cursor::open(*snapshot, info.dbi));
   cursor.emplace(std::move(opened));
   writer.add({update::OperationKind::kCreate, database, {}, {}, 0});
@@ -117,7 +120,9 @@ Result<> SeedSource::Walk::fill(std::string& body) {
       HOTBACKUP_ASSIGN(const bool named, lmdb::is_named_database(*snapshot, database.flags, *item));
       if (named) continue;
     }
+    if (rules.keeps(database, item->key)) continue;
     add_item(writer, *item);
+    ++given;
   }
   return {};
 }
@@ -166,6 +171,7 @@ Result<> SeedSource::open_all(control::Group& group) {
     body.owner = owner_name(status.st_uid);
     environments_.push_back(std::move(body));
     walks_.push_back(std::make_unique<Walk>(environments_.back().number, std::move(environment)));
+    HOTBACKUP_ASSIGN(walks_.back()->rules, group.keep_local(entry->configured));
   }
   return {};
 }
@@ -202,7 +208,9 @@ Result<bool> SeedSource::next(Part& part) {
     Walk& walk = *walks_[current_];
     part.environment = walk.number;
     part.body.clear();
+    const std::uint64_t before = walk.given;
     HOTBACKUP_TRY(walk.fill(part.body));
+    given_ += walk.given - before;
     lmdb::trim_resident();
     if (!part.body.empty()) return true;
     walks_[current_++].reset();  // frees its snapshot as soon as may be

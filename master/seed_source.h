@@ -28,8 +28,10 @@ class SeedSource {
   /// Where the stream goes on after the seed. Published: the journal is synced through it.
   const Position& position() const { return position_; }
   const std::vector<update::EnvironmentBody>& environments() const { return environments_; }
-  /// Items of all databases, for progress and for SeedEnd.
+  /// Items of all databases, about: for progress.
   std::uint64_t items() const { return items_; }
+  /// Items given out so far; at the end, what SeedEnd says. Keep-local ones are not among them.
+  std::uint64_t given() const { return given_; }
 
   struct Part {
     EnvironmentNumber environment;
@@ -48,6 +50,7 @@ class SeedSource {
   Position position_;
   std::vector<update::EnvironmentBody> environments_;
   std::uint64_t items_ = 0;
+  std::uint64_t given_ = 0;
   std::vector<std::unique_ptr<Walk>> walks_;
   std::size_t current_ = 0;
   std::uint32_t joined_ = 0;  // entries of the group's table looked at

@@ -49,6 +49,7 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
   heard_ = now;
   if (auto* refuse = std::get_if<wire::Refuse>(&message)) {
     phase_ = Phase::kOver;
+    refusal_ = refuse->reason;
     return fail(wire::refused_by(options_.peer_name, *refuse));
   }
   if (auto* welcome = std::get_if<wire::Welcome>(&message)) return on_welcome(std::move(*welcome));

@@ -66,6 +66,9 @@ class SenderMachine {
   /// To be told to the slave with the next heartbeat.
   void set_published(const Position& published) { published_ = published; }
 
+  /// Why the peer has refused, if it has.
+  std::optional<wire::RefuseReason> refusal() const { return refusal_; }
+
   /// Ends the link with a reason that the peer is told.
   Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text);
 
@@ -98,6 +101,7 @@ class SenderMachine {
 
   const Options options_;
   Phase phase_ = Phase::kGreeting;
+  std::optional<wire::RefuseReason> refusal_;
   wire::Welcome welcome_;
   Position peer_position_;
   Position published_;

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kChunkBytes = 512 * 1024;
 constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
 constexpr char kDamaged[] = "HB-journal-damaged";
+constexpr char kRulesDiffer[] = "HB-rules-differ";
 
 SenderMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -52,12 +53,14 @@ SenderMachine::Options Session::machine_options() const {
   hello.published = {group.epoch(), group.published(), {}};
   hello.time = wall_now();
   hello.check_period = options.check_period;
+  if (auto rules = group.keep_local()) hello.keep_local = std::move(*rules);
   return options;
 }
 
 Session::Session(const GroupContext& context, control::PeerEntry& entry, net::TcpStream stream)
     : context_(context),
       entry_(entry),
+      rules_ticket_(context.group.keep_local_ticket()),
       link_(std::move(stream)),
       machine_(machine_options(), now()),
       seed_worker_("seed"),
@@ -110,6 +113,8 @@ asio::awaitable<void> Session::receive_loop() {
     auto received = machine_.receive(std::move(*message), now());
     entry_.heard_ns.store(wall_ns());
     if (!received) {
+      if (machine_.refusal() == wire::RefuseReason::kRulesDiffer)
+        context_.group.incidents().raise(kRulesDiffer, entry_.name, received.error().text());
       end(std::move(received).error());
       co_return;
     }
@@ -155,6 +160,10 @@ asio::awaitable<void> Session::tick_loop() {
     auto ticked = machine_.tick(now());
     if (!ticked) {
       end(std::move(ticked).error());
+      co_return;
+    }
+    if (context_.group.keep_local_ticket() != rules_ticket_) {
+      end(Error(ErrorCode::kDisconnected, "the keep-local rules have changed"));
       co_return;
     }
     output_.notify();
@@ -259,7 +268,7 @@ asio::awaitable<Result<>> Session::seed() {
     machine_.seed_part({part.environment, std::move(part.body)});
     output_.notify();
   }
-  machine_.end_seed(content.items());
+  machine_.end_seed(content.given());
   output_.notify();
   // Off this thread: closing environments may wait for the disk.
   auto drop = [&source] {
@@ -273,6 +282,7 @@ asio::awaitable<Result<>> Session::seed() {
 void Session::begin_streaming() {
   streaming_since_ = now();
   entry_.seeded.store(1);
+  context_.group.incidents().clear(kRulesDiffer, entry_.name);
   context_.group.set_link(entry_, control::LinkState::kStreaming);
   spdlog::info("{}: {}: streaming from update {}", context_.configuration.name, entry_.name,
                human_count(machine_.sent().next().value));

@@ -60,6 +60,7 @@ class Session {
 
   const GroupContext& context_;
   control::PeerEntry& entry_;
+  const std::uint32_t rules_ticket_;  // of the keep-local rules that the slave is told
   wire::Link link_;
   SenderMachine machine_;
   net::Worker seed_worker_;

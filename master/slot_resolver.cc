@@ -30,6 +30,7 @@ Result<> resolve(control::Group& group, control::EnvironmentEntry& entry) {
   if (number.value == 0 || !dead(entry.slot.pid.load())) return {};
   const std::uint64_t last = txn.id().value - 1;
   if (entry.slot.txnid <= last) {
+    if (entry.slot.kept_local != 0) HOTBACKUP_TRY(environment.sync());
     raise_to(entry.last_txnid, entry.slot.txnid);
   } else {
     HOTBACKUP_TRY(group.journal().set_void(number, control::Group::slot_location(entry)));

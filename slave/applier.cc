@@ -221,6 +221,7 @@ Result<> Applier::perform(ApplyBatch& batch, const journal::FrameView& frame) {
       return copies_.add(environment);
     }
     case journal::FrameKind::kBaseline:
+    case journal::FrameKind::kRules:  // this node has its own, compared at each connect
       return {};
     case journal::FrameKind::kEpoch: {
       HOTBACKUP_ASSIGN(const auto body, update::read_epoch(frame.body));

@@ -18,6 +18,17 @@ constexpr std::uint64_t room_for(std::uint64_t update_bytes) {
   return 2 * update_bytes + kLargeBytes;
 }
 
+/// What was announced and did not happen would hide a foreign write with that number.
+Result<> take_back(Copy& copy, control::EnvironmentEntry& entry, bool alone) {
+  if (alone) {
+    entry.applying_txnid.store(0);
+    return {};
+  }
+  HOTBACKUP_ASSIGN(auto txn, copy.begin());
+  (void)control::Group::accounts_for(entry, txn.id().previous());
+  return {};
+}
+
 }  // namespace
 
 Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
@@ -67,18 +78,22 @@ Result<> ApplyBatch::apply(const journal::FrameView& frame) {
 Result<> ApplyBatch::commit() {
   for (auto& [number, open] : open_) {
     const TxnId id = open.txn.id();
+    // A program that writes its own keep-local data may begin as soon as LMDB's lock is free,
+    // before the table says what this was: from there on only who holds that lock takes anything
+    // back.
+    const bool alone = open.copy->handles().rules().empty();
     open.entry->applying_txnid.store(id.value);
     if (auto done = open.txn.commit(); !done) {
-      open.entry->applying_txnid.store(0);
+      if (alone) open.entry->applying_txnid.store(0);
       return fail_in(number, std::move(done).error());
     }
     // Without any change LMDB commits nothing and the number stays.
     const TxnId last = open.copy->environment().info().last_txnid;
     if (last < id) {
-      open.entry->applying_txnid.store(0);
+      HOTBACKUP_TRY(take_back(*open.copy, *open.entry, alone));
       continue;
     }
-    open.entry->last_txnid.store(id.value);
+    if (alone || open.entry->last_txnid.load() < id.value) open.entry->last_txnid.store(id.value);
     open.copy->note_commit();
   }
   const bool large = bytes_ > kLargeBytes;

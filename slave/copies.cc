@@ -149,9 +149,11 @@ Result<> Copies::link_and_register(const update::EnvironmentBody& environment,
 
 namespace {
 
-/// An environment without items counts as absent: its named databases go as well.
-Result<> empty_whole(const std::string& path, bool subdirectory) {
+/// An environment without items counts as absent: its named databases go as well. What is kept
+/// local stays.
+Result<> empty_whole(const std::string& path, bool subdirectory, update::KeepLocalRules rules) {
   HOTBACKUP_ASSIGN(auto copy, Copy::open(path, subdirectory));
+  copy->handles().set_rules(std::move(rules));
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
   HOTBACKUP_TRY(copy->handles().clear_all(txn));
   return txn.commit();
@@ -167,14 +169,15 @@ Result<> Copies::add(const update::EnvironmentBody& environment) {
   }
   HOTBACKUP_ASSIGN(const auto path, local_path(environment));
   HOTBACKUP_TRY(make_directory(path, environment.subdirectory));
-  const auto holds = lmdb::has_items(path, environment.subdirectory);
+  HOTBACKUP_ASSIGN(auto rules, group_.keep_local(environment.configured));
+  const auto holds = lmdb::has_items(path, environment.subdirectory, rules);
   if (!holds) return fail(Error(holds.error()).with_context("the place of a copy"));
   if (*holds)
     return fail(ErrorCode::kRefused, path + " holds items that are not from this group's master");
   if (missing_or_blank(lmdb::data_file(path, environment.subdirectory)))
     HOTBACKUP_TRY(create_file(environment, path, environment.subdirectory));
   else
-    HOTBACKUP_TRY(empty_whole(path, environment.subdirectory));
+    HOTBACKUP_TRY(empty_whole(path, environment.subdirectory, std::move(rules)));
   return link_and_register(environment, path);
 }
 
@@ -184,15 +187,23 @@ Result<Copy*> Copies::open(EnvironmentNumber number) {
     return fail(ErrorCode::kNotFound,
                 "the journal has not described environment " + std::to_string(number.value));
   HOTBACKUP_TRY(check_in_place(group_, *entry));
+  const std::uint32_t ticket = group_.keep_local_ticket();
   const auto known = open_.find(number);
-  if (known != open_.end()) return known->second.get();
-  HOTBACKUP_ASSIGN(auto copy, Copy::open(entry->path, entry->subdirectory != 0));
-  if (doubtful_.contains(number)) {
-    HOTBACKUP_TRY(copy->write_meta_again());
-    doubtful_.erase(number);
+  if (known != open_.end() && known->second->rules_ticket == ticket) return known->second.get();
+  HOTBACKUP_ASSIGN(auto rules, group_.keep_local(entry->configured));
+  if (known == open_.end()) {
+    HOTBACKUP_ASSIGN(auto copy, Copy::open(entry->path, entry->subdirectory != 0));
+    if (doubtful_.contains(number)) {
+      HOTBACKUP_TRY(copy->write_meta_again());
+      doubtful_.erase(number);
+    }
+    note_copy_file(*entry, copy->environment().file_descriptor());
+    open_.emplace(number, std::move(copy));
   }
-  note_copy_file(*entry, copy->environment().file_descriptor());
-  return open_.emplace(number, std::move(copy)).first->second.get();
+  Copy& copy = *open_.at(number);
+  copy.handles().set_rules(std::move(rules));
+  copy.rules_ticket = ticket;
+  return &copy;
 }
 
 void Copies::close_after_failure() {
@@ -205,7 +216,12 @@ Result<> Copies::look_after() {
     auto* entry = group_.environment(EnvironmentNumber(n));
     if (entry == nullptr) continue;
     HOTBACKUP_ASSIGN(Copy * copy, open(EnvironmentNumber(n)));
-    HOTBACKUP_TRY(note_foreign_write(group_, *entry, copy->environment().info().last_txnid));
+    if (copy->handles().rules().empty()) {
+      HOTBACKUP_TRY(note_foreign_write(group_, *entry, copy->environment().info().last_txnid));
+    } else {  // programs may be committing keep-local data: not while LMDB's writer lock is held
+      HOTBACKUP_ASSIGN(auto txn, copy->begin());
+      HOTBACKUP_TRY(note_foreign_write(group_, *entry, txn.id().previous()));
+    }
     group_.incidents().clear("HB-copy-replaced", entry->name);
   }
   return {};

@@ -25,7 +25,11 @@ class Copy {
 
   lmdb::Environment& environment() { return environment_; }
   lmdb::DatabaseHandles& handles() { return handles_; }
+  std::uint32_t rules_ticket = 0;  // of the keep-local rules that handles() knows
   const std::string& path() const { return environment_.path(); }
+
+  /// A write transaction, also where a program has made the file longer than our map.
+  Result<lmdb::Transaction> begin();
 
   /// Bytes of the map behind the last page in use.
   std::uint64_t room() const;
@@ -63,7 +67,8 @@ class Copies {
 
   /// Makes an environment of the master known here: its data file (with the master's map size,
   /// owner and mode), the capture link beside it, and the group's table. Does nothing for one that
-  /// is known. kRefused when something else with items is in its place.
+  /// is known. kRefused when something else with items is in its place; keep-local items are this
+  /// site's own and stay.
   Result<> add(const update::EnvironmentBody& environment);
 
   /// The open copy; kNotFound for a number that is not known, kFenced when the file that was

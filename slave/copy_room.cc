@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "common/os/size_lock.h"
+#include "common/os/unique_fd.h"
 #include "slave/copies.h"
 
 namespace hotbackup::slave {
@@ -43,7 +46,10 @@ std::uint64_t round_up(std::uint64_t bytes) {
 Result<std::unique_ptr<Copy>> Copy::open(const std::string& path, bool subdirectory) {
   struct stat status {};
   const std::string file = lmdb::data_file(path, subdirectory);
-  if (::stat(file.c_str(), &status) != 0) return fail_errno("opening the copy " + file);
+  const os::UniqueFd fd(::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return fail_errno("opening the copy " + file);
+  std::optional<os::SizeLock> lock(std::in_place, fd.get());
+  if (::fstat(fd.get(), &status) != 0) return fail_errno("opening the copy " + file);
   if (status.st_size == 0) return fail(ErrorCode::kNotFound, "the copy " + file + " is empty");
   lmdb::OpenOptions options;
   options.path = path;
@@ -52,6 +58,7 @@ Result<std::unique_ptr<Copy>> Copy::open(const std::string& path, bool subdirect
   options.no_meta_sync = true;
   options.map_bytes = round_up(static_cast<std::uint64_t>(status.st_size));
   HOTBACKUP_ASSIGN(auto environment, lmdb::Environment::open(options));
+  lock.reset();
   environment.clear_dead_readers();
   std::unique_ptr<Copy> copy(new Copy(std::move(environment)));
   HOTBACKUP_TRY(copy->make_room(kRoomMin));
@@ -69,7 +76,20 @@ Result<> Copy::make_room(std::uint64_t bytes) {
   if (const int error = reserve(environment_.file_descriptor(), wanted); error != 0)
     return fail_errno("reserving " + human_bytes(bytes) + " in the copy " + path(), error);
   if (wanted <= info.map_bytes) return {};
-  return environment_.set_map_bytes(wanted);
+  // A program that commits its keep-local data may have made the file longer than our map.
+  const os::SizeLock lock(environment_.file_descriptor());
+  struct stat status {};
+  if (::fstat(environment_.file_descriptor(), &status) != 0)
+    return fail_errno("looking at " + path());
+  return environment_.set_map_bytes(
+      std::max(wanted, round_up(static_cast<std::uint64_t>(status.st_size))));
+}
+
+Result<lmdb::Transaction> Copy::begin() {
+  auto txn = lmdb::Transaction::begin(environment_, /*read_only=*/false);
+  if (txn || txn.error().os_error() != MDB_MAP_RESIZED) return txn;
+  HOTBACKUP_TRY(grow());
+  return lmdb::Transaction::begin(environment_, /*read_only=*/false);
 }
 
 Result<> Copy::grow() {
@@ -100,6 +120,7 @@ Result<> Copy::write_meta_again() {
 }
 
 Result<> Copy::give_back() {
+  if (!handles_.rules().empty()) return {};  // programs write here too, behind our map's end
   const auto info = environment_.info();
   struct stat status {};
   if (::fstat(environment_.file_descriptor(), &status) != 0)

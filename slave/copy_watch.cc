@@ -27,19 +27,9 @@ std::uint64_t identity(int directory, const char* path) {
 
 }  // namespace
 
-// A commit that a death cut short has happened or not; both are ours. 0, or a number from a time as
-// master: not known.
 Result<> note_foreign_write(control::Group& group, control::EnvironmentEntry& entry, TxnId last) {
-  const std::uint64_t expected = entry.last_txnid.load();
-  const std::uint64_t begun = entry.applying_txnid.exchange(0);
-  if (expected == last.value || entry.baselined.load() != 0) return {};
-  if (expected == 0 || begun == last.value) {
-    entry.last_txnid.store(last.value);
-    return {};
-  }
-  const std::string text = "somebody else wrote to the copy " + std::string(entry.path) +
-                           ": its transaction id is " + std::to_string(last.value) + ", not " +
-                           std::to_string(expected);
+  if (control::Group::accounts_for(entry, last)) return {};
+  const std::string text = control::Group::describe_foreign_write(entry, last);
   group.incidents().raise("HB-copy-written", entry.name, text);
   HOTBACKUP_TRY(control::change_apply_decisions(group, [&](control::ApplyDecisions& decisions) {
     if (decisions.differs.empty()) decisions.differs = text;

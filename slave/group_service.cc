@@ -13,6 +13,7 @@
 #include "common/control/retention.h"
 #include "common/journal/reader.h"
 #include "common/journal/segment.h"
+#include "common/service/waiting_rules.h"
 #include "slave/applied_file.h"
 #include "slave/session.h"
 #include "slave/setaside.h"
@@ -111,6 +112,7 @@ GroupService::~GroupService() {
 asio::awaitable<Result<>> GroupService::run() {
   spdlog::info("{}: serving as slave, {} updates so far", configuration_.name,
                human_count(group_->made().value));
+  service::warn_of_waiting_rules(*group_, configuration_);
   for (const std::string& name : configuration_.peers)
     if (control::PeerEntry* entry = group_->peer(name))
       group_->set_link(*entry, control::LinkState::kWaitingForCall);
@@ -152,7 +154,23 @@ std::optional<Refusal> GroupService::check_caller(const wire::Hello& hello) {
     return Refusal{adopted.error().code() == ErrorCode::kRefused ? wire::RefuseReason::kWrongGroupId
                                                                  : wire::RefuseReason::kNotReady,
                    adopted.error()};
-  return std::nullopt;
+  return compare_rules(hello);
+}
+
+// With different rules one side would overwrite what the other keeps, or wait for what never comes.
+std::optional<Refusal> GroupService::compare_rules(const wire::Hello& hello) {
+  const auto own = group_->keep_local();
+  if (!own) return Refusal{wire::RefuseReason::kNotReady, own.error()};
+  std::string text = update::explain_difference(hello.keep_local, hello.node_name, *own,
+                                                node_.configuration.node.name);
+  if (text.empty()) {
+    group_->incidents().clear("HB-rules-differ", hello.node_name);
+    return std::nullopt;
+  }
+  text += ": make keep_local equal and type hotbackup init " + configuration_.name +
+          " again on both nodes";
+  group_->incidents().raise("HB-rules-differ", hello.node_name, text);
+  return Refusal{wire::RefuseReason::kRulesDiffer, Error(ErrorCode::kRefused, std::move(text))};
 }
 
 asio::awaitable<tl::expected<void, Refusal>> GroupService::admit(Session& session,

@@ -64,6 +64,7 @@ class GroupService {
   GroupService(asio::any_io_executor executor, const service::Node& node,
                const config::Group& configuration, std::unique_ptr<control::Group> group);
   std::optional<Refusal> check_caller(const wire::Hello& hello);
+  std::optional<Refusal> compare_rules(const wire::Hello& hello);
   asio::awaitable<void> keep_house();
   bool still_serving() const;
   void note_disk(const Error* error);

@@ -65,10 +65,12 @@ Result<> copy_content(lmdb::Environment& from, lmdb::OperationApplier& applier,
 // own.
 Result<std::unique_ptr<SeedTarget>> SeedTarget::make(const Copies& copies,
                                                      const update::EnvironmentBody& environment,
-                                                     std::string path) {
+                                                     std::string path,
+                                                     update::KeepLocalRules rules) {
   const std::string build = data_directory(path, environment.subdirectory) + "/.hotbackup-seed-" +
                             std::to_string(environment.number.value);
-  std::unique_ptr<SeedTarget> target(new SeedTarget(environment, std::move(path), build));
+  std::unique_ptr<SeedTarget> target(
+      new SeedTarget(environment, std::move(path), build, std::move(rules)));
   target->remove_build();
   HOTBACKUP_TRY(copies.create_file(environment, build, /*subdirectory=*/false));
   return target;
@@ -88,6 +90,7 @@ void SeedTarget::remove_build() {
 Result<> SeedTarget::begin(std::uint64_t value_bytes) {
   if (!copy_) {
     HOTBACKUP_ASSIGN(copy_, Copy::open(build_, /*subdirectory=*/false));
+    copy_->handles().set_rules(rules_);
     applier_.emplace(copy_->handles(), /*append=*/true);
   }
   // Chunks grow with the file, so that a small copy's map does not grow beyond its master's.
@@ -175,6 +178,7 @@ Result<> SeedTarget::copy_into_place() {
   options.read_only = true;
   HOTBACKUP_ASSIGN(auto from, lmdb::Environment::open(options));
   HOTBACKUP_ASSIGN(auto place, Copy::open(path_, environment_.subdirectory));
+  place->handles().set_rules(rules_);
   HOTBACKUP_TRY(place->make_room(from.info().used_bytes + (4 << 20)));
   for (;;) {
     HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(place->environment(), false));

@@ -20,7 +20,8 @@ class SeedTarget {
   /// Makes the file; its directory is there. Removes one that a killed seed left.
   static Result<std::unique_ptr<SeedTarget>> make(const Copies& copies,
                                                   const update::EnvironmentBody& environment,
-                                                  std::string path);
+                                                  std::string path,
+                                                  update::KeepLocalRules rules = {});
   ~SeedTarget();
   SeedTarget(const SeedTarget&) = delete;
   SeedTarget& operator=(const SeedTarget&) = delete;
@@ -34,12 +35,17 @@ class SeedTarget {
   /// value ends early.
   Result<> complete();
   /// Puts the content in place, durably. A missing file is replaced by the new one; an existing one
-  /// is filled through LMDB in one transaction, because running programs keep their file open.
+  /// is filled through LMDB in one transaction, because running programs keep their file open; its
+  /// keep-local items stay.
   Result<> install(const Copies& copies);
 
  private:
-  SeedTarget(update::EnvironmentBody environment, std::string path, std::string build)
-      : environment_(std::move(environment)), path_(std::move(path)), build_(std::move(build)) {}
+  SeedTarget(update::EnvironmentBody environment, std::string path, std::string build,
+             update::KeepLocalRules rules)
+      : environment_(std::move(environment)),
+        path_(std::move(path)),
+        build_(std::move(build)),
+        rules_(std::move(rules)) {}
   /// `value_bytes`: a large value that comes first, beyond the usual chunk.
   Result<> begin(std::uint64_t value_bytes);
   Result<> commit();
@@ -50,6 +56,7 @@ class SeedTarget {
   const update::EnvironmentBody environment_;
   const std::string path_;   // of the environment
   const std::string build_;  // of the new data file
+  const update::KeepLocalRules rules_;
   std::unique_ptr<Copy> copy_;
   std::optional<lmdb::OperationApplier> applier_;
   std::optional<lmdb::Transaction> txn_;

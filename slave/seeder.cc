@@ -23,7 +23,8 @@ Result<std::string> Seeder::place_for(const update::EnvironmentBody& environment
   HOTBACKUP_ASSIGN(const auto path, copies_.local_path(environment));
   HOTBACKUP_TRY(copies_.make_directory(path, environment.subdirectory));
   if (std::find(ours.begin(), ours.end(), path) != ours.end()) return path;
-  const auto holds = lmdb::has_items(path, environment.subdirectory);
+  HOTBACKUP_ASSIGN(const auto rules, group_.keep_local(environment.configured));
+  const auto holds = lmdb::has_items(path, environment.subdirectory, rules);
   if (!holds)
     return fail(ErrorCode::kRefused,
                 path + " is in the place of a copy and cannot be read: " + holds.error().text(),
@@ -49,7 +50,9 @@ Result<> Seeder::begin(const Position& at,
     paths.push_back(path);
   }
   for (std::size_t i = 0; i < environments.size(); ++i) {
-    HOTBACKUP_ASSIGN(auto target, SeedTarget::make(copies_, environments[i], paths[i]));
+    HOTBACKUP_ASSIGN(auto rules, group_.keep_local(environments[i].configured));
+    HOTBACKUP_ASSIGN(auto target,
+                     SeedTarget::make(copies_, environments[i], paths[i], std::move(rules)));
     targets_[environments[i].number] = std::move(target);
   }
   if (targets_.size() != environments.size())

@@ -148,6 +148,10 @@ asio::awaitable<void> Session::tick_loop() {
       end(std::move(ticked).error());
       co_return;
     }
+    if (service_ != nullptr && service_->group().keep_local_ticket() != rules_ticket_) {
+      end(Error(ErrorCode::kDisconnected, "the keep-local rules have changed"));
+      co_return;
+    }
     output_.notify();
     auto pause = kTick;
     if (service_ != nullptr) pause = std::min(pause, service_->configuration().check_period / 4);
@@ -178,6 +182,7 @@ asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
     co_return fail(machine_.refuse(found.error().reason, found.error().error.code(),
                                    found.error().error.text()));
   GroupService& service = **found;
+  rules_ticket_ = service.group().keep_local_ticket();
   auto admitted = co_await service.admit(*this, hello);
   if (!admitted)
     co_return fail(machine_.refuse(admitted.error().reason, admitted.error().error.code(),

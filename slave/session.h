@@ -64,6 +64,7 @@ class Session {
   net::Signal output_;
   GroupService* service_ = nullptr;  // after admission
   control::PeerEntry* entry_ = nullptr;
+  std::optional<std::uint32_t> rules_ticket_;  // of the keep-local rules that were compared
   std::optional<Error> error_;
 };
 

@@ -18,6 +18,7 @@
 
 #include "common/base/error.h"
 #include "common/config/quantity.h"
+#include "common/update/keep_local.h"
 
 namespace hotbackup::config {
 
@@ -71,6 +72,8 @@ struct Environment {
   /// Absolute: a directory, a file, or a pattern with one '*' in its last component. Empty on a
   /// slave that keeps its copy under <state>/groups/<group>/copies/<env>.
   std::string path;
+  /// What belongs to this site: never sent, never overwritten.
+  update::KeepLocalRules keep_local;
 
   bool is_pattern() const { return path.find('*') != std::string::npos; }
 };

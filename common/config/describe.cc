@@ -46,7 +46,7 @@ Json environment_json(const Environment& environment) {
   if (!environment.path.empty()) json["path"] = environment.path;
   json["capture"] = "library";
   json["durability"] = "plain";
-  json["keep_local"] = Json::array();
+  json["keep_local"] = environment.keep_local.texts();
   return json;
 }
 

@@ -331,8 +331,13 @@ class FileReader {
       add_path(reader, std::move(path));
     }
     reader.promise("capture", {"library"}, one_of_words({"library", "snapshot", "auto"}));
+    const std::string* durability = reader.string("durability");
     reader.promise("durability", {"plain"}, one_of_words({"plain", "journal"}));
-    refuse_list(reader, "keep_local");
+    read_keep_local(reader, group, environment);
+    // What is in no journal cannot be brought back from one.
+    if (durability != nullptr && *durability == "journal" && !environment.keep_local.empty())
+      reader.refuse("keep_local", reader.at("keep_local"),
+                    "it does not go together with durability = \"journal\"");
     reader.finish();
     for (const Environment& other : group.environments) {
       if (makes_name(environment, other.name) || makes_name(other, environment.name)) {
@@ -342,6 +347,40 @@ class FileReader {
       }
     }
     group.environments.push_back(std::move(environment));
+  }
+
+  void read_keep_local(TableReader& reader, const Group& group, Environment& environment) {
+    std::vector<std::string> texts;
+    std::vector<std::pair<update::KeepLocalRule, Mark>> rules;
+    reader.read_list("keep_local", update::KeepLocalRule::parse,
+                     [&](update::KeepLocalRule rule, Mark at) {
+                       texts.push_back(rule.text());
+                       rules.emplace_back(std::move(rule), at);
+                     });
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+      for (std::size_t other = 0; other < rules.size(); ++other) {
+        if (other == i || !rules[other].first.covers(rules[i].first)) continue;
+        if (rules[other].first == rules[i].first) {
+          if (other < i)
+            reader.refuse("keep_local", rules[i].second,
+                          in_quotes(texts[i]) + " stands here twice");
+          continue;
+        }
+        faults_.warn(rules[i].second, "keep_local: " + in_quotes(texts[i]) + " adds nothing to " +
+                                          in_quotes(texts[other]));
+      }
+    }
+    auto parsed = update::KeepLocalRules::parse(texts);
+    if (parsed) environment.keep_local = std::move(*parsed);
+    const std::size_t bytes = environment.keep_local.text_bytes();
+    std::size_t group_bytes = bytes;
+    for (const Environment& other : group.environments)
+      group_bytes += other.keep_local.text_bytes();
+    if (bytes > update::kKeepLocalBytesMax || group_bytes > update::kKeepLocalGroupBytesMax)
+      reader.refuse("keep_local", reader.at("keep_local"),
+                    "the rules are too long: at most " +
+                        std::to_string(update::kKeepLocalBytesMax) + " bytes in one environment, " +
+                        std::to_string(update::kKeepLocalGroupBytesMax) + " in one group");
   }
 
   void add_path(TableReader& reader, DataPath path) {

@@ -70,8 +70,8 @@ class Group {
   /// A slave's way: the environment as its master describes it, at this local path.
   Result<EnvironmentEntry*> add_environment(const EnvironmentRecord& record);
 
-  /// `hotbackup init` run again: peers, permissions and patterns that are new. Nothing else of
-  /// `wanted` counts; what is there stays.
+  /// `hotbackup init` run again: peers, permissions, keep-local rules, and patterns that are new.
+  /// Nothing else of `wanted` counts; what is there stays.
   Result<> add_configured(const GroupRecord& wanted);
   /// The configuration's loss limit, from init and from the master server at start and reload:
   /// durable where it changes, then in force.
@@ -85,6 +85,22 @@ class Group {
   /// A slave's first contact: adopts the group id, durably. kRefused when it has another.
   Result<> adopt_id(const GroupId& id, const std::string& master_name);
   void set_epoch(const Epoch& epoch);
+
+  /// Changes whenever keep-local rules change: who has read them reads them again.
+  std::uint32_t keep_local_ticket() const { return layout_->keep_local_sequence.load(); }
+  /// Of the environment with this name in the configuration; none is no rule. kBusy where they are
+  /// just being changed, or a change was cut short: `hotbackup init` again finishes it.
+  Result<update::KeepLocalRules> keep_local(std::string_view configured) const;
+  /// Of every environment that has rules, by name.
+  Result<std::vector<update::EnvironmentRules>> keep_local() const;
+
+  /// Whether a copy whose last transaction is `last` was written by the applier, and by programs in
+  /// their own keep-local data, only: a commit that a death cut short has happened or not, both are
+  /// ours; nothing is known before the first, or from a time as master. The caller holds LMDB's
+  /// writer lock, or is the only one who writes here by right. Where the answer is yes, last_txnid
+  /// is `last` from here on.
+  static bool accounts_for(EnvironmentEntry& entry, TxnId last);
+  static std::string describe_foreign_write(const EnvironmentEntry& entry, TxnId last);
 
   /// Entry of a peer, made if need be; nullptr when the table is full.
   PeerEntry* peer(std::string_view name);
@@ -119,6 +135,7 @@ class Group {
   Result<> rebuild_walk();
   void restore_peer_numbers();
   void add_pattern(const PatternRecord& pattern);
+  void put_keep_local(const std::vector<update::EnvironmentRules>& rules);
   void put_entry(const EnvironmentRecord& record);
   Result<EnvironmentEntry*> register_environment(const EnvironmentRecord& record);
 

@@ -13,6 +13,9 @@ Result<> Group::add_configured(const GroupRecord& wanted) {
   stored.peers = wanted.peers;
   stored.permissions = wanted.permissions;
   stored.limit = wanted.limit;
+  const bool rules_change =
+      stored.keep_local != wanted.keep_local || layout_->keep_local_sequence.load() % 2 != 0;
+  stored.keep_local = wanted.keep_local;
   std::vector<PatternRecord> added;
   for (const PatternRecord& pattern : wanted.patterns)
     if (std::none_of(stored.patterns.begin(), stored.patterns.end(),
@@ -24,6 +27,7 @@ Result<> Group::add_configured(const GroupRecord& wanted) {
   layout_->gid = stored.permissions.gid;
   layout_->mode = stored.permissions.mode;
   for (const PatternRecord& pattern : added) add_pattern(pattern);
+  if (rules_change) put_keep_local(stored.keep_local);
   for (const std::string& name : stored.peers)
     if (peer(name) == nullptr)
       return fail(ErrorCode::kConfig,

@@ -148,6 +148,18 @@ Result<GroupRecord> read_record(const toml::table& table) {
     record.environments.push_back(std::move(environment));
     return f.missing();
   }));
+  HOTBACKUP_TRY(read_tables(fields.list("keep_local"), [&](Fields& f) {
+    update::EnvironmentRules rules;
+    rules.environment = f.text("environment");
+    std::vector<std::string> texts;
+    if (const toml::array* list = f.list("rules"))
+      for (const toml::node& text : *list) texts.push_back(text.value_or(std::string()));
+    auto parsed = update::KeepLocalRules::parse(texts);
+    if (!parsed) return parsed.error().text();
+    rules.rules = std::move(*parsed);
+    record.keep_local.push_back(std::move(rules));
+    return f.missing();
+  }));
   return record;
 }
 
@@ -195,6 +207,12 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
         << "\nconfigured = " << quoted(environment.configured)
         << "\nmatch = " << quoted(environment.match) << "\npath = " << quoted(environment.path)
         << "\ndirectory = " << (environment.subdirectory ? "true" : "false") << "\n";
+  for (const update::EnvironmentRules& kept : record.keep_local) {
+    out << "\n[[keep_local]]\nenvironment = " << quoted(kept.environment) << "\nrules = [";
+    const std::vector<std::string> texts = kept.rules.texts();
+    for (std::size_t i = 0; i < texts.size(); ++i) out << (i == 0 ? "" : ", ") << quoted(texts[i]);
+    out << "]\n";
+  }
   os::Permissions permissions = record.permissions;
   return os::replace_file(group_directory + "/" + kGroupFileName, out.str(), permissions);
 }

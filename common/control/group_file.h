@@ -10,6 +10,7 @@
 #include "common/control/layout.h"
 #include "common/control/loss_limit.h"
 #include "common/os/file.h"
+#include "common/update/keep_local.h"
 
 namespace hotbackup::control {
 
@@ -40,6 +41,7 @@ struct GroupRecord {
   std::vector<std::string> peers;
   std::vector<PatternRecord> patterns;
   std::vector<EnvironmentRecord> environments;
+  std::vector<update::EnvironmentRules> keep_local;  // of those that have rules, by name
 };
 
 inline constexpr char kGroupFileName[] = "group.toml";

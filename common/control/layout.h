@@ -14,12 +14,13 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::uint32_t kVersion = 5;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
 inline constexpr std::size_t kIncidentsMax = 64;
 inline constexpr std::size_t kExposureMarks = 256;
+inline constexpr std::size_t kKeepLocalBytesMax = 2000;  // as in update/keep_local.h
 
 enum class Role : std::uint32_t { kNone = 0, kMaster = 1, kSlave = 2, kFenced = 3 };
 
@@ -31,6 +32,7 @@ struct CommitSlot {
   std::uint64_t segment_first;  // where to set the void word
   std::uint64_t offset;
   std::uint64_t checksum;
+  std::uint32_t kept_local;  // 1: sync LMDB whole before the slot is cleared
   std::atomic<std::uint32_t> pid;
 };
 
@@ -54,7 +56,9 @@ struct alignas(64) EnvironmentEntry {
   std::atomic<std::uint32_t> baselined;    // 1: last_txnid counts
   std::atomic<std::uint32_t> state;        // EnvironmentState
   std::atomic<std::uint64_t> unlogged_at;  // txnid found where another was due
-  // Slave only: the txnid of a commit that has begun, and which file the copy is (0: not known).
+  // Slave only: the txnid of a commit that has begun and is no foreign write (the applier's, or a
+  // program's of its keep-local data; stored under LMDB's writer lock, which the commit lets go
+  // before last_txnid can follow), and which file the copy is (0: not known).
   std::atomic<std::uint64_t> applying_txnid;
   std::atomic<std::uint64_t> file_identity;
 };
@@ -62,6 +66,12 @@ struct alignas(64) EnvironmentEntry {
 struct PatternEntry {
   char name[72];   // environment name in the configuration
   char path[512];  // absolute, with or without one '*' in the last component
+};
+
+/// Keep-local rules of one [[group.env]]; guarded by Layout::keep_local_sequence.
+struct KeepLocalEntry {
+  char environment[72];
+  char rules[kKeepLocalBytesMax + 1];  // texts of the rules, each with '\n' behind it
 };
 
 /// What a session with a peer is doing; names in docs/operating/status.md.
@@ -188,6 +198,11 @@ struct Layout {
   ExposureState exposure;
 
   EnvironmentEntry environments[kEnvironmentsMax];
+
+  // Changes with every change of the rules; odd while they are written (under the append lock).
+  std::atomic<std::uint32_t> keep_local_sequence;
+  std::atomic<std::uint32_t> keep_local_count;
+  KeepLocalEntry keep_local[kPatternsMax];
 };
 
 }  // namespace hotbackup::control

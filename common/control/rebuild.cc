@@ -133,6 +133,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
   for (const PatternRecord& pattern : record.patterns) add_pattern(pattern);
   for (const std::string& name : record.peers) (void)peer(name);
   for (const EnvironmentRecord& environment : record.environments) put_entry(environment);
+  put_keep_local(record.keep_local);
   HOTBACKUP_TRY(rebuild_walk());
   HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
   if (role == Role::kSlave && !decisions.differs.empty())

@@ -41,6 +41,8 @@ std::string_view frame_kind_name(FrameKind kind) {
       return "baseline";
     case FrameKind::kEpoch:
       return "epoch";
+    case FrameKind::kRules:
+      return "rules";
   }
   return "unknown";
 }

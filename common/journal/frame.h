@@ -48,6 +48,7 @@ enum class FrameKind : std::uint16_t {
   kEnvironment = 2,
   kBaseline = 3,
   kEpoch = 4,
+  kRules = 5,
 };
 /// "update", "baseline", …: stable names for logs and JSON.
 std::string_view frame_kind_name(FrameKind kind);

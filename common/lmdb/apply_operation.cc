@@ -2,6 +2,7 @@
 #include "common/lmdb/apply_operation.h"
 
 #include "common/base/bytes.h"
+#include "common/lmdb/kept_items.h"
 
 namespace hotbackup::lmdb {
 namespace {
@@ -12,6 +13,25 @@ std::string described(const update::Operation& operation) {
                                   : " in database " + printable(operation.database.name);
   if (!operation.key.empty()) text += ", key " + printable(operation.key.substr(0, 64));
   return text;
+}
+
+/// Whether the operation concerns nothing but what stays as it is here.
+bool is_kept(const update::KeepLocalRules& rules, const update::Operation& operation) {
+  using update::OperationKind;
+  switch (operation.kind) {
+    case OperationKind::kPut:
+    case OperationKind::kPutLarge:
+    case OperationKind::kDeleteKey:
+    case OperationKind::kDeletePair:
+      return rules.keeps(operation.database, operation.key);
+    case OperationKind::kCreate:
+    case OperationKind::kClear:
+    case OperationKind::kDrop:
+      return rules.keeps_database(operation.database);
+    case OperationKind::kValuePart:
+      break;
+  }
+  return false;
 }
 
 Error contradiction(const char* what) {
@@ -43,10 +63,8 @@ Result<DatabaseHandles::Handle> DatabaseHandles::open(Transaction& txn,
   if (const int rc = mdb_dbi_flags(txn.get(), handle.dbi, &handle.flags); rc != 0)
     return fail_lmdb("reading a database's flags", rc);
   handle.flags &= kDatabaseFlags;
-  if (!database.main && handle.flags != wanted) {
-    HOTBACKUP_TRY(drop(txn, name));
-    return create(txn, std::string(name), wanted);
-  }
+  if (!database.main && handle.flags != wanted)
+    return make_anew(txn, std::string(name), handle.dbi, wanted);
   handles_.insert_or_assign(std::string(name), handle);
   return handle;
 }
@@ -56,6 +74,11 @@ Result<DatabaseHandles::Handle> DatabaseHandles::create(Transaction& txn, const 
                                                         unsigned flags) {
   HOTBACKUP_ASSIGN(const auto main, open(txn, {true, {}, 0}));
   MDB_val key = to_val(name);
+  MDB_val there{};
+  if (rules_.keeps({true, {}, 0}, name) && mdb_get(txn.get(), main.dbi, &key, &there) == 0)
+    return fail(ErrorCode::kRefused, "keep-local item " + printable(name) +
+                                         " of the main database stands where a database of this "
+                                         "name belongs");
   int rc = mdb_del(txn.get(), main.dbi, &key, nullptr);
   Handle handle{0, flags};
   if (rc == 0 || rc == MDB_NOTFOUND)
@@ -65,23 +88,69 @@ Result<DatabaseHandles::Handle> DatabaseHandles::create(Transaction& txn, const 
   return handle;
 }
 
+/// With other flags and the kept items that it had.
+Result<DatabaseHandles::Handle> DatabaseHandles::make_anew(Transaction& txn,
+                                                           const std::string& name, MDB_dbi old,
+                                                           unsigned flags) {
+  const update::Database database{false, name, flags};
+  std::vector<std::pair<std::string, std::string>> kept;
+  if (rules_.reached_by_emptying(database)) {
+    HOTBACKUP_ASSIGN(kept, kept_items(txn, old, database, rules_));
+  }
+  handles_.erase(name);
+  if (const int rc = mdb_drop(txn.get(), old, 1); rc != 0)
+    return fail_lmdb("deleting database " + printable(name), rc);
+  HOTBACKUP_ASSIGN(const auto handle, create(txn, name, flags));
+  for (const auto& [key, value] : kept) {
+    MDB_val k = to_val(key), v = to_val(value);
+    if (const int rc = mdb_put(txn.get(), handle.dbi, &k, &v, 0); rc != 0)
+      return fail_lmdb("putting kept item " + printable(key) + " into database " + printable(name) +
+                           ", whose flags change",
+                       rc);
+  }
+  return handle;
+}
+
 Result<> DatabaseHandles::drop(Transaction& txn, std::string_view name) {
+  const update::Database database{false, name, 0};
+  if (rules_.keeps_database(database)) return {};
   const auto known = handles_.find(name);
   if (known != handles_.end()) handles_.erase(known);
   MDB_dbi dbi = 0;
   int rc = mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &dbi);
   if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return {};
-  if (rc == 0) rc = mdb_drop(txn.get(), dbi, 1);
+  if (rc != 0) return fail_lmdb("opening database " + printable(name), rc);
+  if (rules_.reached_by_emptying(database)) {
+    HOTBACKUP_ASSIGN(const bool some_kept, clear_but_kept(txn, dbi, database, rules_));
+    if (some_kept) return {};
+  }
+  rc = mdb_drop(txn.get(), dbi, 1);
   if (rc != 0) return fail_lmdb("deleting database " + printable(name), rc);
   return {};
 }
 
+Result<> DatabaseHandles::clear(Transaction& txn, const update::Database& database) {
+  HOTBACKUP_ASSIGN(const auto handle, open(txn, database));
+  if (rules_.reached_by_emptying(database)) {
+    HOTBACKUP_TRY(clear_but_kept(txn, handle.dbi, database, rules_));
+  } else if (const int rc = mdb_drop(txn.get(), handle.dbi, 0); rc != 0) {
+    return fail_lmdb("emptying", rc);
+  }
+  return {};
+}
+
+// Emptying the main database at once would delete what lies in kept databases.
 Result<> DatabaseHandles::clear_all(Transaction& txn) {
   handles_.clear();
   HOTBACKUP_ASSIGN(const auto all, databases(txn));
   for (auto database = all.rbegin(); database != all.rend(); ++database) {
-    const int rc = mdb_drop(txn.get(), database->dbi, database->main ? 0 : 1);
-    if (rc != 0) return fail_lmdb("emptying " + printable(database->name), rc);
+    if (!database->main) {
+      HOTBACKUP_TRY(drop(txn, database->name));
+    } else if (!rules_.empty()) {
+      HOTBACKUP_TRY(clear_but_kept(txn, database->dbi, {true, {}, database->flags}, rules_));
+    } else if (const int rc = mdb_drop(txn.get(), database->dbi, 0); rc != 0) {
+      return fail_lmdb("emptying the main database", rc);
+    }
   }
   return {};
 }
@@ -90,6 +159,11 @@ Result<> OperationApplier::apply(Transaction& txn, const update::Operation& oper
   using update::OperationKind;
   if (operation.kind == OperationKind::kValuePart) return value_part(operation.value);
   if (value_left_ != 0) return fail(contradiction("a large value ends early"));
+  if (is_kept(handles_.rules(), operation)) {
+    value_ = nullptr;
+    if (operation.kind == OperationKind::kPutLarge) value_left_ = operation.value_bytes;
+    return {};
+  }
   Result<> done;
   switch (operation.kind) {
     case OperationKind::kPut:
@@ -114,9 +188,7 @@ Result<> OperationApplier::apply(Transaction& txn, const update::Operation& oper
       } else if (operation.kind == OperationKind::kDrop) {
         done = handles_.drop(txn, operation.database.name);
       } else {
-        HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
-        if (const int rc = mdb_drop(txn.get(), handle.dbi, 0); rc != 0)
-          done = fail_lmdb("emptying", rc);
+        done = handles_.clear(txn, operation.database);
       }
       break;
     case OperationKind::kValuePart:
@@ -149,6 +221,17 @@ int OperationApplier::append_duplicate(Transaction& txn, MDB_dbi dbi, MDB_val& k
   return mdb_put(txn.get(), dbi, &key, &value, in_order ? MDB_APPENDDUP : 0);
 }
 
+// A named database of a later state stands where an item of the main database belongs.
+Result<> OperationApplier::make_way(Transaction& txn, std::string_view name) {
+  HOTBACKUP_TRY(handles_.drop(txn, name));
+  MDB_dbi dbi = 0;
+  if (mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &dbi) == 0)
+    return fail(ErrorCode::kRefused, "database " + printable(name) +
+                                         " holds keep-local items, so no item of the main "
+                                         "database can take its place");
+  return {};
+}
+
 Result<> OperationApplier::put(Transaction& txn, const update::Operation& operation) {
   HOTBACKUP_ASSIGN(const auto handle, handles_.open(txn, operation.database));
   MDB_val key = to_val(operation.key);
@@ -158,8 +241,7 @@ Result<> OperationApplier::put(Transaction& txn, const update::Operation& operat
     mdb_del(txn.get(), handle.dbi, &key, nullptr);
   int rc = store(txn, handle, key, value, 0);
   if (rc == MDB_INCOMPATIBLE && operation.database.main) {
-    // A named database of a later state stands where an item belongs.
-    HOTBACKUP_TRY(handles_.drop(txn, operation.key));
+    HOTBACKUP_TRY(make_way(txn, operation.key));
     rc = store(txn, handle, key, value, 0);
   }
   if (rc != 0) return fail_lmdb("storing an item", rc);
@@ -172,7 +254,7 @@ Result<> OperationApplier::start_large_value(Transaction& txn, const update::Ope
   MDB_val value{operation.value_bytes, nullptr};
   int rc = store(txn, handle, key, value, MDB_RESERVE);
   if (rc == MDB_INCOMPATIBLE && operation.database.main) {
-    HOTBACKUP_TRY(handles_.drop(txn, operation.key));
+    HOTBACKUP_TRY(make_way(txn, operation.key));
     value = {operation.value_bytes, nullptr};
     rc = store(txn, handle, key, value, MDB_RESERVE);
   }
@@ -184,8 +266,10 @@ Result<> OperationApplier::start_large_value(Transaction& txn, const update::Ope
 
 Result<> OperationApplier::value_part(std::string_view bytes) {
   if (bytes.size() > value_left_) return fail(contradiction("a large value is longer than said"));
-  std::memcpy(value_, bytes.data(), bytes.size());
-  value_ += bytes.size();
+  if (value_ != nullptr) {
+    std::memcpy(value_, bytes.data(), bytes.size());
+    value_ += bytes.size();
+  }
   value_left_ -= bytes.size();
   return {};
 }

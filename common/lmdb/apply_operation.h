@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Performs journalled operations on an environment. Absolute: twice does the same as once, also
-// over a state that later operations have already reached.
+// over a state that later operations have already reached. What the keep-local rules name is left
+// alone, whatever an operation says.
 #pragma once
 
 #include <map>
 #include <string>
 
 #include "common/lmdb/environment.h"
+#include "common/update/keep_local.h"
 #include "common/update/operation.h"
 
 namespace hotbackup::lmdb {
@@ -23,14 +25,24 @@ class DatabaseHandles {
   /// The database with these flags: made if missing, and made anew if it is a named one with other
   /// flags. Flags of the main database are only added.
   Result<Handle> open(Transaction& txn, const update::Database& database);
-  /// Deletes a named database; one that is missing is no error.
+  /// Deletes a named database; one that is missing is no error. Kept items stay, and the database
+  /// with them.
   Result<> drop(Transaction& txn, std::string_view name);
-  /// Deletes every named database and every item.
+  /// Deletes every item of a database that is not kept.
+  Result<> clear(Transaction& txn, const update::Database& database);
+  /// Deletes every named database and every item that is not kept.
   Result<> clear_all(Transaction& txn);
   void forget() { handles_.clear(); }
 
+  /// From the next operation on.
+  void set_rules(update::KeepLocalRules rules) { rules_ = std::move(rules); }
+  const update::KeepLocalRules& rules() const { return rules_; }
+
  private:
   Result<Handle> create(Transaction& txn, const std::string& name, unsigned flags);
+  Result<Handle> make_anew(Transaction& txn, const std::string& name, MDB_dbi old, unsigned flags);
+
+  update::KeepLocalRules rules_;
   std::map<std::string, Handle, std::less<>> handles_;  // "" is main: no database has that name
 };
 
@@ -50,6 +62,7 @@ class OperationApplier {
  private:
   Result<> put(Transaction& txn, const update::Operation& operation);
   Result<> start_large_value(Transaction& txn, const update::Operation& operation);
+  Result<> make_way(Transaction& txn, std::string_view name);
   Result<> value_part(std::string_view bytes);
   Result<> remove(Transaction& txn, const update::Operation& operation);
   int store(Transaction& txn, const DatabaseHandles::Handle& handle, MDB_val& key, MDB_val& value,
@@ -60,7 +73,7 @@ class OperationApplier {
   const bool append_;
   std::string last_key_;  // of the pair stored last in a DUPSORT database, when appending
   std::string last_value_;
-  char* value_ = nullptr;
+  char* value_ = nullptr;  // nullptr while value_left_ counts: the value is kept, not written
   std::uint64_t value_left_ = 0;
 };
 

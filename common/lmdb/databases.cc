@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which databases an environment has.
 #include "common/lmdb/environment.h"
+#include "common/lmdb/kept_items.h"
 #include "common/lmdb/resident_limit.h"
 
 namespace hotbackup::lmdb {
@@ -63,7 +64,8 @@ Result<std::vector<DatabaseInfo>> databases(Transaction& txn) {
   return all;
 }
 
-Result<bool> has_items(const std::string& path, bool subdirectory) {
+Result<bool> has_items(const std::string& path, bool subdirectory,
+                       const update::KeepLocalRules& rules) {
   struct stat status {};
   if (::stat(data_file(path, subdirectory).c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return false;
@@ -78,8 +80,12 @@ Result<bool> has_items(const std::string& path, bool subdirectory) {
   HOTBACKUP_ASSIGN(auto environment, Environment::open(options));
   HOTBACKUP_ASSIGN(auto txn, Transaction::begin(environment, /*read_only=*/true));
   HOTBACKUP_ASSIGN(const auto all, databases(txn));
-  for (const DatabaseInfo& database : all)
-    if (database.items != 0) return true;
+  for (const DatabaseInfo& database : all) {
+    std::uint64_t kept = 0;
+    HOTBACKUP_ASSIGN(const auto counts, count_kept(txn, database, all.size() > 1, rules));
+    for (const std::uint64_t count : counts) kept += count;
+    if (database.items != kept) return true;
+  }
   return false;
 }
 

@@ -16,6 +16,7 @@
 
 #include "common/base/error.h"
 #include "common/base/ids.h"
+#include "common/update/keep_local.h"
 
 namespace hotbackup::lmdb {
 
@@ -164,7 +165,8 @@ Result<std::vector<DatabaseInfo>> databases(Transaction& txn);
 Result<bool> is_named_database(Transaction& txn, unsigned main_flags, const Cursor::Item& record);
 
 /// Whether there is an environment with any item at this path. A file that is missing or empty has
-/// none; a named database without items is none.
-Result<bool> has_items(const std::string& path, bool subdirectory);
+/// none; a named database without items is none, and items that the rules keep do not count.
+Result<bool> has_items(const std::string& path, bool subdirectory,
+                       const update::KeepLocalRules& rules = {});
 
 }  // namespace hotbackup::lmdb

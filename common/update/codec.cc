@@ -355,4 +355,41 @@ Result<EpochBody> read_epoch(std::string_view bytes) {
   return body;
 }
 
+std::string write_rules(const std::vector<EnvironmentRules>& rules) {
+  std::string out;
+  protozero::pbf_writer writer(out);
+  for (const EnvironmentRules& kept : rules) {
+    protozero::pbf_writer environment(writer, 1);
+    environment.add_string(1, kept.environment);
+    for (const std::string& text : kept.rules.texts()) environment.add_string(2, text);
+  }
+  return out;
+}
+
+Result<std::vector<EnvironmentRules>> read_rules(std::string_view body) {
+  std::vector<EnvironmentRules> rules;
+  HOTBACKUP_TRY(guarded([&]() -> Result<> {
+    protozero::pbf_reader message(body.data(), body.size());
+    while (message.next(1)) {
+      protozero::pbf_reader environment = message.get_message();
+      EnvironmentRules kept;
+      std::vector<std::string> texts;
+      while (environment.next()) {
+        if (environment.tag() == 1)
+          kept.environment = environment.get_string();
+        else if (environment.tag() == 2)
+          texts.push_back(environment.get_string());
+        else
+          environment.skip();
+      }
+      auto parsed = KeepLocalRules::parse(texts);
+      if (!parsed) return fail(damaged(parsed.error().text()));
+      kept.rules = std::move(*parsed);
+      rules.push_back(std::move(kept));
+    }
+    return {};
+  }));
+  return rules;
+}
+
 }  // namespace hotbackup::update

@@ -12,6 +12,7 @@
 
 #include "common/base/error.h"
 #include "common/base/ids.h"
+#include "common/update/keep_local.h"
 #include "common/update/operation.h"
 
 namespace hotbackup::update {
@@ -77,5 +78,9 @@ struct EpochBody {
 };
 std::string write_epoch(const EpochBody& epoch);
 Result<EpochBody> read_epoch(std::string_view body);
+
+std::string write_rules(const std::vector<EnvironmentRules>& rules);
+/// kCorrupt also for a rule that is none.
+Result<std::vector<EnvironmentRules>> read_rules(std::string_view body);
 
 }  // namespace hotbackup::update

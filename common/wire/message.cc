@@ -53,6 +53,10 @@ void put(const Hello& from, proto::Message& to) {
   put(from.published, *hello.mutable_published());
   hello.set_time_ns(nanoseconds(from.time));
   hello.set_check_period_ms(static_cast<std::uint64_t>(from.check_period.count()));
+  // The body of a rules frame holds the same messages: one writer for both.
+  proto::RulesBody rules;
+  rules.ParseFromString(update::write_rules(from.keep_local));
+  hello.mutable_keep_local()->Swap(rules.mutable_environment());
 }
 
 // More than an hour between two signs of life is no promise a peer may ask for.
@@ -71,7 +75,13 @@ Result<Message> get(const proto::Hello& from) {
               {},
               get(from.published()),
               wall_time(from.time_ns()),
-              period(from.check_period_ms())};
+              period(from.check_period_ms()),
+              {}};
+  proto::RulesBody body;
+  *body.mutable_environment() = from.keep_local();
+  auto rules = update::read_rules(body.SerializeAsString());
+  if (!rules) return fail(ErrorCode::kProtocol, rules.error().text());
+  hello.keep_local = std::move(*rules);
   std::copy(from.group_id().begin(), from.group_id().end(), hello.group_id.bytes.begin());
   return hello;
 }

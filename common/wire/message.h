@@ -35,6 +35,7 @@ struct Hello {
   Position published;
   WallTime time;
   std::chrono::milliseconds check_period{0};  // 0: not said
+  std::vector<update::EnvironmentRules> keep_local;
 };
 
 struct Welcome {
@@ -61,6 +62,7 @@ enum class RefuseReason : std::uint32_t {
   kNotReady = 8,
   kPeerUnknown = 9,
   kDamaged = 10,
+  kRulesDiffer = 11,
 };
 
 struct Refuse {

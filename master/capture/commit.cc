@@ -31,6 +31,11 @@ std::string owner_name(uid_t uid) {
 
 Result<> CommitProtocol::resolve(UpdateNumber open, std::uint64_t last) {
   if (entry_.slot.txnid <= last) {
+    if (entry_.slot.kept_local != 0) {
+      HOTBACKUP_TRY(group_.journal().sync_through(open));
+      if (const int rc = real().env_sync(env_, 1); rc != 0)
+        return fail(ErrorCode::kIo, "syncing keep-local data", rc);
+    }
     advance_walk(entry_.slot.txnid);
   } else {
     HOTBACKUP_TRY(group_.journal().set_void(open, control::Group::slot_location(entry_)));
@@ -110,10 +115,12 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   fields.epoch = group_.epoch();
   fields.environment = EnvironmentNumber(entry_.number);
   fields.kind = journal::FrameKind::kUpdate;
+  fields.kept_local = recorder.kept();
   fields.txnid = txnid;
   fields.commit_time = wall_now();
   UpdateNumber announced;
   const auto open_slot = [&](const journal::Appended& expected) {
+    entry_.slot.kept_local = recorder.kept() ? 1 : 0;
     control::Group::open_slot(entry_, expected, txnid);
     announced = expected.number;
   };
@@ -158,6 +165,7 @@ Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, Txn
 int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number) {
   const TxnId txnid(real().txn_id(txn));
   const bool has_operations = recorder.changed();
+  const bool sync_local = recorder.kept() && durable;
   Claim claim;
   const auto appended = journal_update(recorder, txnid, durable, claim);
   recorder.clear();
@@ -178,11 +186,17 @@ int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, Updat
       return 0;
     }
   }
+  // What is kept local is in no journal: all of it is durable here before anything is said.
+  const int synced = sync_local ? real().env_sync(env_, 1) : 0;
+  if (synced != 0)
+    group_.incidents().raise("HB-local-unsynced", entry_.name,
+                             "a commit happened, but the disk failed the sync of its keep-local "
+                             "data, which is nowhere else");
   advance_walk(txnid.value);
   group_.clear_slot(entry_, appended->number);
   number = appended->number;
   settle(group_, claim, appended->number);
-  return 0;
+  return synced;
 }
 
 }  // namespace hotbackup::capture

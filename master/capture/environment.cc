@@ -4,6 +4,7 @@
 
 #include <exception>
 
+#include "common/os/size_lock.h"
 #include "master/capture/codes.h"
 #include "master/capture/flags.h"
 #include "master/capture/real_lmdb.h"
@@ -50,9 +51,9 @@ Environment::Environment(MDB_env* env, const Membership& member, unsigned asked_
       subdirectory_(member.subdirectory),
       generation_(fork_generation()),
       asked_flags_(asked_flags),
+      entry_(member.entry),
       recorder_(group_ != nullptr ? &group_->journal_directory() : nullptr) {
   databases_.opened(DatabaseTable::kMain, nullptr);
-  if (member.entry != nullptr) protocol_.emplace(*group_, *member.entry, env_);
 }
 
 /// `hotbackup unlink` while the program runs: it goes on without capture.
@@ -68,23 +69,65 @@ int Environment::begin(MDB_txn* parent, unsigned flags, MDB_txn** txn) {
       return 0;
     }
     if (is_switched_off()) return 0;
-    int refusal = 0;
-    if (group_ == nullptr || group_->role() != control::Role::kMaster) {
-      refusal = EACCES;
-    } else {
-      if (!protocol_) {
-        control::EnvironmentEntry* entry = join_group(*group_, path_, subdirectory_);
-        if (entry != nullptr) protocol_.emplace(*group_, *entry, env_);
-      }
-      refusal = protocol_ ? protocol_->begin(*txn) : EACCES;
-    }
-    recorder_.begin(*txn, refusal);
+    recorder_.begin(*txn, begin_transaction(*txn));
     return 0;
   } catch (const std::exception&) {
     if (parent == nullptr) recorder_.clear();
     real().txn_abort(*txn);
     return ENOMEM;
   }
+}
+
+/// What the first change is to return; keep-local data of a node that is not master is asked about
+/// apart.
+int Environment::begin_transaction(MDB_txn* txn) {
+  local_only_ = false;
+  if (group_ == nullptr) return EACCES;
+  if (entry_ == nullptr) entry_ = join_group(*group_, path_, subdirectory_);
+  if (entry_ == nullptr) return EACCES;
+  if (const int rc = read_rules(); rc != 0) return rc;
+  if (group_->role() != control::Role::kMaster) {
+    local_only_ = !rules_.empty();
+    return EACCES;
+  }
+  if (!protocol_) protocol_.emplace(*group_, *entry_, env_);
+  return protocol_->begin(txn);
+}
+
+/// Rules stay the same for a whole transaction.
+int Environment::read_rules() {
+  const std::uint32_t ticket = group_->keep_local_ticket();
+  if (rules_ticket_ == ticket) return 0;
+  auto rules = group_->keep_local(entry_->configured);
+  if (!rules) return code_of(rules.error());
+  rules_ = std::move(*rules);
+  rules_ticket_ = ticket;
+  return 0;
+}
+
+/// Keep-local data on a node that is not master: nothing is journaled. The applier is told which
+/// transaction this was; LMDB's writer lock keeps it out until the commit is done.
+int Environment::commit_local(MDB_txn* txn) {
+  recorder_.clear();
+  if (group_->role() == control::Role::kMaster) {  // from the next transaction on it is captured
+    real().txn_abort(txn);
+    return EBUSY;
+  }
+  const TxnId id(real().txn_id(txn));
+  // After a foreign write nothing is announced: the applier is to notice it too.
+  if (control::Group::accounts_for(*entry_, id.previous()))
+    entry_->applying_txnid.store(id.value);
+  else
+    group_->incidents().raise("HB-copy-written", entry_->name,
+                              control::Group::describe_foreign_write(*entry_, id.previous()));
+  {
+    // The slave server's map sets the file's size; not while pages are written behind its end.
+    mdb_filehandle_t fd = -1;
+    (void)real().env_get_fd(env_, &fd);
+    const os::SizeLock lock(fd);
+    if (const int rc = real().txn_commit(txn); rc != 0) return rc;
+  }
+  return commits_are_durable(asked_flags_.load()) ? real().env_sync(env_, 1) : 0;
 }
 
 int Environment::commit(MDB_txn* txn) {
@@ -99,7 +142,8 @@ int Environment::commit(MDB_txn* txn) {
     real().txn_abort(txn);
     return poisoned;
   }
-  if (!recorder_.changed() && !recorder_.touched()) {
+  if (local_only_ && recorder_.kept()) return commit_local(txn);
+  if (!recorder_.changed() && !recorder_.touched() && !recorder_.kept()) {
     recorder_.clear();
     return real().txn_commit(txn);
   }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "common/update/keep_local.h"
 #include "master/capture/commit.h"
 #include "master/capture/databases.h"
 #include "master/capture/membership.h"
@@ -55,15 +56,21 @@ class Environment {
   void poison(int code) { recorder_.poison(code); }
 
  private:
-  int gate();
-  int gate(MDB_dbi dbi, const DatabaseTable::Entry& entry);
+  /// `kept`: the call changes nothing but keep-local data.
+  int gate(bool kept);
+  int gate(MDB_dbi dbi, const DatabaseTable::Entry& entry, bool kept);
+  void note_change(bool kept) { kept ? recorder_.keep() : recorder_.touch(); }
+  bool keeps_at(MDB_cursor* cursor, MDB_dbi dbi, const DatabaseTable::Entry& entry) const;
+  int begin_transaction(MDB_txn* txn);
+  int read_rules();
+  int commit_local(MDB_txn* txn);
   bool is_switched_off() const;
   int create_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi);
   int open_main(MDB_txn* txn, unsigned flags, MDB_dbi* dbi);
   int put_current(MDB_cursor* cursor, const update::Database& database, MDB_val* key, MDB_val* data,
                   unsigned flags);
   int put_multiple(MDB_cursor* cursor, const update::Database& database, MDB_val* key,
-                   MDB_val* data, unsigned flags);
+                   MDB_val* data, unsigned flags, bool kept);
 
   void remember_update(UpdateNumber number) const;
 
@@ -77,8 +84,12 @@ class Environment {
   DatabaseTable databases_;
 
   // Belong to who holds LMDB's writer lock.
-  std::optional<CommitProtocol> protocol_;  // once the file has joined the group
+  control::EnvironmentEntry* entry_;        // once the file has joined the group
+  std::optional<CommitProtocol> protocol_;  // then, and once this node was master
   Recorder recorder_;
+  update::KeepLocalRules rules_;
+  std::optional<std::uint32_t> rules_ticket_;
+  bool local_only_ = false;  // not master: this transaction may change keep-local data
 };
 
 /// mdb_env_open for any path: captured where a group's link is found.

@@ -136,6 +136,7 @@ void Recorder::end_nested(MDB_txn* txn, bool committed) {
   for (std::size_t i = index + 1; i < levels_.size(); ++i) {
     ended.changed |= levels_[i].changed;
     ended.touched |= levels_[i].touched;
+    ended.kept |= levels_[i].kept;
     ended.wrote_named |= levels_[i].wrote_named;
     ended.dropped_main |= levels_[i].dropped_main;
   }
@@ -148,6 +149,7 @@ void Recorder::end_nested(MDB_txn* txn, bool committed) {
     Level& parent = levels_.back();
     parent.changed |= ended.changed;
     parent.touched |= ended.touched;
+    parent.kept |= ended.kept;
     parent.wrote_named |= ended.wrote_named;
     parent.dropped_main |= ended.dropped_main;
     return;
@@ -165,6 +167,7 @@ int Recorder::finish() {
   for (std::size_t i = levels_.size() - 1; i > 0; --i) {
     levels_[i - 1].changed |= levels_[i].changed;
     levels_[i - 1].touched |= levels_[i].touched;
+    levels_[i - 1].kept |= levels_[i].kept;
   }
   levels_.resize(1);
   return poisoned_;

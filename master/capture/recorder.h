@@ -45,6 +45,8 @@ class Recorder {
   void reserve(const update::Database& database, std::string_view key, const MDB_val& data);
   /// A call changed no item but may have made LMDB's txnid advance.
   void touch() { levels_.back().touched = true; }
+  /// A call may have changed keep-local data, which is not recorded.
+  void keep() { levels_.back().kept = true; }
   /// Something can no longer be recorded: no part of the transaction may be committed.
   void poison(int code);
   /// What every further change returns, or 0.
@@ -67,6 +69,7 @@ class Recorder {
   int finish();
   bool changed() const { return levels_.front().changed; }
   bool touched() const { return levels_.front().touched; }
+  bool kept() const { return levels_.front().kept; }
   journal::PendingUpdate& update() { return *pending_; }
   /// Forgets the transaction. Before LMDB releases its writer lock: then the next one may begin.
   void clear();
@@ -78,6 +81,7 @@ class Recorder {
     std::uint64_t mark = 0;  // where this nested transaction's operations begin
     bool changed = false;
     bool touched = false;
+    bool kept = false;
     bool wrote_named = false;
     bool dropped_main = false;
   };

@@ -143,10 +143,10 @@ LockFileKeeper::~LockFileKeeper() {
     errno = 0;  // not ours to change, and then it was made as its user makes it
 }
 
-Result<bool> has_items(const EnvironmentOnDisk& environment) {
+Result<bool> has_items(const EnvironmentOnDisk& environment, const update::KeepLocalRules& rules) {
   if (!environment.has_data) return false;
   const LockFileKeeper keeper(environment.path, environment.subdirectory);
-  auto found = lmdb::has_items(environment.path, environment.subdirectory);
+  auto found = lmdb::has_items(environment.path, environment.subdirectory, rules);
   if (!found) return fail(std::move(found).error().with_context(environment.path));
   return found;
 }

@@ -14,7 +14,8 @@ namespace hotbackup::cli {
 struct EnvironmentOnDisk {
   std::string path;  // canonical, of the directory or file
   bool subdirectory = false;
-  bool has_data = false;  // its data file exists and is not empty
+  bool has_data = false;        // its data file exists and is not empty
+  std::string configured = {};  // name of its [[group.env]], where that matters
 
   std::string data_file() const { return subdirectory ? path + "/data.mdb" : path; }
 };
@@ -52,7 +53,7 @@ class LockFileKeeper {
   bool was_there_;
 };
 
-/// Whether any database has items.
-Result<bool> has_items(const EnvironmentOnDisk& environment);
+/// Whether any database has items that no rule keeps local.
+Result<bool> has_items(const EnvironmentOnDisk& environment, const update::KeepLocalRules& rules);
 
 }  // namespace hotbackup::cli

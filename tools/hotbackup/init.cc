@@ -22,6 +22,7 @@
 #include "tools/hotbackup/capture_link.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/hotbackup/init_plan.h"
+#include "tools/hotbackup/kept_counts.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -99,6 +100,22 @@ Result<GroupId> random_group_id() {
   return id;
 }
 
+/// Which rules are in force from here on. Before they are: a run that is cut short in between does
+/// it again.
+Result<> journal_rules(control::Group& group, const control::GroupRecord& record) {
+  Result<journal::Appended> appended = fail(ErrorCode::kCancelled, "");
+  {
+    HOTBACKUP_ASSIGN(auto lock, group.journal().lock());
+    journal::FrameHeader fields;
+    fields.epoch = group.epoch();
+    fields.commit_time = wall_now();
+    appended = group.journal().append_control(lock, journal::FrameKind::kRules,
+                                              update::write_rules(record.keep_local), fields);
+  }
+  if (!appended) return fail(std::move(appended).error().with_context("the keep-local rules"));
+  return group.journal().sync_through(appended->number);
+}
+
 /// The first update of a group: this node is its master in epoch 1.
 Result<> begin_journal(control::Group& group, const control::GroupRecord& record) {
   if (group.made().value != 0) return {};
@@ -118,6 +135,7 @@ Result<> begin_journal(control::Group& group, const control::GroupRecord& record
   if (!appended) return fail(std::move(appended).error().with_context("the first update"));
   HOTBACKUP_TRY(group.journal().sync_through(appended->number));
   group.set_epoch(epoch);
+  if (!record.keep_local.empty()) HOTBACKUP_TRY(journal_rules(group, record));
   return {};
 }
 
@@ -133,6 +151,9 @@ Result<std::unique_ptr<control::Group>> make_group(const config::Configuration& 
     HOTBACKUP_TRY(control::write_group_file(plan.directory, plan.record));
   }
   HOTBACKUP_ASSIGN(auto group, control::Group::open(plan.directory));
+  const bool begun = group->made().value != 0;
+  if (plan.again && plan.rules_change && begun && plan.record.role == control::Role::kMaster)
+    HOTBACKUP_TRY(journal_rules(*group, plan.record));
   if (plan.again) HOTBACKUP_TRY(group->add_configured(plan.record));
   if (plan.record.role == control::Role::kMaster) {
     HOTBACKUP_TRY(begin_journal(*group, plan.record));
@@ -155,6 +176,8 @@ Result<Done> carry_out(const Session& session, const config::Configuration& conf
   Done done;
   for (const EnvironmentOnDisk& environment : plan.replaced) {
     HOTBACKUP_ASSIGN(auto to, put_aside(environment, time));
+    HOTBACKUP_TRY(carry_over_kept(to, environment.path, environment.subdirectory,
+                                  rules_of(plan.record, environment.configured)));
     done.replaced.push_back(std::move(to));
     auto& links = plan.links;
     if (environment.subdirectory &&

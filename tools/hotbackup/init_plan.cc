@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "master/loss_limit.h"
 #include "tools/hotbackup/capture_link.h"
+#include "tools/hotbackup/kept_counts.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -62,6 +63,38 @@ Result<> plan_record(const config::Configuration& configuration, const config::G
   return {};
 }
 
+/// Rules may be added at any time. One that goes would leave items that no slave has as they are on
+/// the master, and nobody would know.
+Result<> plan_rules(const config::Group& settings, InitPlan& plan) {
+  std::vector<update::EnvironmentRules> wanted;
+  for (const config::Environment& environment : settings.environments)
+    if (!environment.keep_local.empty())
+      wanted.push_back({environment.name, environment.keep_local});
+  std::sort(wanted.begin(), wanted.end(),
+            [](const auto& a, const auto& b) { return a.environment < b.environment; });
+  for (const update::EnvironmentRules& kept : plan.record.keep_local) {
+    const auto same = std::find_if(wanted.begin(), wanted.end(), [&](const auto& rules) {
+      return rules.environment == kept.environment;
+    });
+    const bool still_there = same != wanted.end();
+    const auto* gone =
+        (still_there ? same->rules : update::KeepLocalRules()).first_not_covered(kept.rules);
+    if (gone != nullptr)
+      return fail(ErrorCode::kRefused,
+                  "keep_local of environment " + kept.environment + " was \"" + gone->text() +
+                      "\" until now, and what it kept differs from node to node: put the rule "
+                      "back, or begin anew on every node with hotbackup unlink " +
+                      settings.name + " and hotbackup init");
+  }
+  plan.rules_change = plan.record.keep_local != wanted;
+  if (plan.again && plan.rules_change)
+    plan.notes.push_back(
+        "keep_local has changed: it counts for transactions that begin from now "
+        "on, and the link rests until both nodes have the same rules");
+  plan.record.keep_local = std::move(wanted);
+  return {};
+}
+
 Result<> plan_patterns(InitPlan& plan) {
   std::vector<control::PatternRecord>& patterns = plan.record.patterns;
   for (const ConfiguredPlace& place : plan.places) {
@@ -108,6 +141,29 @@ Result<> plan_links(InitPlan& plan) {
   return {};
 }
 
+/// A rule that matches nothing in any environment that is there may be a slip of the pen.
+Result<> look_for_idle_rules(const config::Group& settings, InitPlan& plan) {
+  for (const config::Environment& environment : settings.environments) {
+    const auto place = std::find_if(plan.places.begin(), plan.places.end(),
+                                    [&](const auto& one) { return one.name == environment.name; });
+    if (place == plan.places.end() || environment.keep_local.empty()) continue;
+    KeptCounts total;
+    bool any_data = false;
+    for (const EnvironmentOnDisk& found : place->existing) {
+      if (!found.has_data) continue;
+      any_data = true;
+      HOTBACKUP_ASSIGN(const auto counts,
+                       kept_counts(found.path, found.subdirectory, environment.keep_local));
+      total.add(counts);
+    }
+    if (!any_data) continue;
+    for (const std::string& text : total.idle(environment.keep_local))
+      plan.notes.push_back("keep_local of environment " + environment.name + ": \"" + text +
+                           "\" matches nothing so far");
+  }
+  return {};
+}
+
 /// Data already on a slave is only put aside on demand; an environment without items is none.
 Result<> plan_replacement(bool replace, InitPlan& plan) {
   for (const ConfiguredPlace& place : plan.places) {
@@ -116,7 +172,7 @@ Result<> plan_replacement(bool replace, InitPlan& plan) {
       if (std::any_of(joined.begin(), joined.end(),
                       [&](const auto& record) { return record.path == found.path; }))
         continue;  // our copy of the master's
-      HOTBACKUP_ASSIGN(const bool items, has_items(found));
+      HOTBACKUP_ASSIGN(const bool items, has_items(found, rules_of(plan.record, place.name)));
       if (!items) continue;
       if (!replace)
         return fail(ErrorCode::kRefused,
@@ -124,6 +180,7 @@ Result<> plan_replacement(bool replace, InitPlan& plan) {
                         " holds items that a copy would overwrite: move it away, or add --replace, "
                         "which keeps it aside");
       plan.replaced.push_back(found);
+      plan.replaced.back().configured = place.name;
     }
   }
   return {};
@@ -172,6 +229,12 @@ Result<> look_at_places(const config::Group& settings, control::Role role, InitP
 
 }  // namespace
 
+update::KeepLocalRules rules_of(const control::GroupRecord& record, const std::string& name) {
+  for (const update::EnvironmentRules& kept : record.keep_local)
+    if (kept.environment == name) return kept.rules;
+  return {};
+}
+
 Result<InitPlan> plan_init(const config::Configuration& configuration,
                            const config::Group& settings, const InitOptions& options) {
   const control::Role role =
@@ -185,7 +248,9 @@ Result<InitPlan> plan_init(const config::Configuration& configuration,
   if (failed) return fail_errno("cannot look at " + configuration.node.state, failed.value());
   plan.directory = (state / "groups" / settings.name).native();
   HOTBACKUP_TRY(plan_record(configuration, settings, role, plan));
+  HOTBACKUP_TRY(plan_rules(settings, plan));
   HOTBACKUP_TRY(look_at_places(settings, role, plan));
+  HOTBACKUP_TRY(look_for_idle_rules(settings, plan));
   HOTBACKUP_TRY(plan_patterns(plan));
   HOTBACKUP_TRY(plan_links(plan));
   if (role == control::Role::kSlave) HOTBACKUP_TRY(plan_replacement(options.replace, plan));

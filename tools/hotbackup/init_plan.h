@@ -22,6 +22,7 @@ struct InitOptions {
 struct InitPlan {
   std::string directory;          // of the group
   bool again = false;             // the group exists and stays
+  bool rules_change = false;      // keep-local rules are not those in force so far
   bool restart_unlinked = false;  // one that was unlinked is kept aside, and this begins anew
   control::GroupRecord record;    // as it will be; id and node of a new group come later
   std::vector<ConfiguredPlace> places;
@@ -30,6 +31,9 @@ struct InitPlan {
   std::vector<std::string> notes;           // one line each, for the person
   std::uint64_t data_bytes = 0;             // on disk, of what becomes the first seed
 };
+
+/// The keep-local rules of a configured environment.
+update::KeepLocalRules rules_of(const control::GroupRecord& record, const std::string& name);
 
 /// kFenced for another role than the present one, kRefused where data or a link is in the way,
 /// kConfig for what the configuration must say differently, or the error of look_at().

@@ -56,6 +56,15 @@ Result<std::string> describe_control(const journal::FrameView& frame) {
     HOTBACKUP_ASSIGN(const auto environment, update::read_environment(frame.body));
     return environment.name + ", " + human_bytes(environment.map_bytes) + " map";
   }
+  if (frame.header.kind == FrameKind::kRules) {
+    HOTBACKUP_ASSIGN(const auto rules, update::read_rules(frame.body));
+    std::string text;
+    for (const update::EnvironmentRules& kept : rules) {
+      text += (text.empty() ? "kept local in " : "; in ") + kept.environment + ":";
+      for (const std::string& rule : kept.rules.texts()) text += " " + rule;
+    }
+    return text.empty() ? "nothing is kept local" : text;
+  }
   return std::string();
 }
 

@@ -27,6 +27,7 @@ class Group:
     user: str = ""
     mode: str = ""
     options: str = ""  # further lines of TOML, both nodes
+    env_options: str = ""  # further lines of TOML in each environment, both nodes
     copies_anywhere: bool = False  # the slave gets no paths and chooses by itself
 
 
@@ -91,6 +92,7 @@ class Node:
                 text += ["  [[group.env]]", f'  name = "{name}"']
                 if with_paths or not group.copies_anywhere:
                     text.append(f'  path = "{self.data / relative}"')
+                text.append(group.env_options)
         self.config.write_text("\n".join(text) + "\n")
         self.config.chmod(0o644)
 

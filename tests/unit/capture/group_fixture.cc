@@ -58,6 +58,15 @@ void GroupFixture::set_role(control::Role role) {
   group_->layout().role.store(static_cast<std::uint32_t>(role));
 }
 
+void GroupFixture::keep_local(const std::vector<std::string>& rules) {
+  auto record = control::read_group_file(group_path());
+  auto parsed = update::KeepLocalRules::parse(rules);
+  REQUIRE(record);
+  REQUIRE(parsed);
+  record->keep_local = {{"env", *parsed}};
+  REQUIRE(group_->add_configured(*record));
+}
+
 namespace {
 
 std::string describe(const update::Operation& operation) {
@@ -88,9 +97,11 @@ std::vector<GroupFixture::Update> GroupFixture::updates() {
     REQUIRE(frame->has_value());
     const journal::FrameHeader& header = (*frame)->header;
     if (header.part == 0)
-      found.push_back({header.number, header.environment, header.kind, header.txnid, false, {}});
+      found.push_back(
+          {header.number, header.environment, header.kind, header.txnid, false, false, {}});
     Update& update = found.back();
     update.is_void |= header.is_void();
+    update.kept_local |= header.kept_local;
     if (header.kind != journal::FrameKind::kUpdate) continue;
     REQUIRE(update::read_body((*frame)->body, [&](const update::Operation& operation) -> Result<> {
       update.operations.push_back(describe(operation));

@@ -33,6 +33,8 @@ class GroupFixture {
   /// Makes the directory with its link and returns its path.
   std::string environment_directory(const std::string& name);
   void set_role(control::Role role);
+  /// Keep-local rules of all environments, as `hotbackup init` run again puts them.
+  void keep_local(const std::vector<std::string>& rules);
 
   struct Update {
     UpdateNumber number;
@@ -40,6 +42,7 @@ class GroupFixture {
     journal::FrameKind kind;
     TxnId txnid;
     bool is_void = false;
+    bool kept_local = false;
     std::vector<std::string> operations;  // "put users alice=1"
   };
   /// The whole journal.
@@ -68,6 +71,9 @@ std::string explain(const Content& a, const Content& b);
 class Copy {
  public:
   Copy(GroupFixture& fixture, EnvironmentNumber environment, const std::string& path);
+  /// Keep-local rules of the copy, and its environment for items of its own.
+  void keep_local(const update::KeepLocalRules& rules) { handles_.set_rules(rules); }
+  lmdb::Environment& environment() { return environment_; }
   /// Goes on from where the last call ended.
   void replay();
   Content content() { return content_of(environment_.get()); }

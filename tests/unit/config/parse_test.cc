@@ -241,4 +241,35 @@ TEST_CASE("a loss limit without peers is warned of") {
   CHECK(c.warnings[0].find("without peers nothing is acknowledged") != std::string::npos);
 }
 
+TEST_CASE("keep-local rules are read, in one spelling, and what is wrong with them is said") {
+  const auto with = [](const std::string& list) {
+    return "[node]\nname = 'paris'\n[[group]]\nname = 'g'\n[[group.env]]\nname = 'e'\nkeep_local "
+           "= " +
+           list + "\n";
+  };
+  const Configuration c = good(with("['settings:0x686f7374*', 'licence', ':own']"));
+  CHECK(c.groups[0].environments[0].keep_local.texts() ==
+        std::vector<std::string>{":own", "licence", "settings:host*"});
+  CHECK(good(describe(c)).groups[0].environments[0].keep_local ==
+        c.groups[0].environments[0].keep_local);
+  const auto error = [&](const std::string& list) {
+    const auto parsed = parse(with(list), "t.toml");
+    REQUIRE_FALSE(parsed);
+    CHECK(parsed.error().code() == ErrorCode::kConfig);
+    return parsed.error().text();
+  };
+  CHECK(error("['a', 'b:']").starts_with("t.toml:7:20: "));
+  CHECK(error("['b:']").find("no key after ':'") != std::string::npos);
+  CHECK(error("['a:x', 'a:0x78']").find("stands here twice") != std::string::npos);
+  CHECK(error("['" + std::string(500, 'a') + "', '" + std::string(500, 'b') + "', '" +
+              std::string(500, 'c') + "', '" + std::string(500, 'd') + "']")
+            .find("too long") != std::string::npos);
+  CHECK(error("['a']\ndurability = 'journal'").find("does not go together with durability") !=
+        std::string::npos);
+  const Configuration covered = good(with("['settings', 'settings:host.*']"));
+  REQUIRE(covered.warnings.size() == 1);
+  CHECK(covered.warnings[0].find("'settings:host.*' adds nothing to 'settings'") !=
+        std::string::npos);
+}
+
 }  // namespace hotbackup::config

@@ -152,8 +152,7 @@ TEST_CASE("a promise that this version does not keep is refused") {
         "saves = {differential = '15 min'}", "saves = {keep = '14 days'}",
         "saves = {filter = 'gpg'}", "env = [{name = 'e', capture = 'auto'}]",
         "env = [{name = 'e', capture = 'snapshot'}]",
-        "env = [{name = 'e', durability = 'journal'}]",
-        "env = [{name = 'e', keep_local = ['x']}]"}) {
+        "env = [{name = 'e', durability = 'journal'}]"}) {
     const std::string message = refusal(kGroup + promise + "\n");
     CAPTURE(message);
     CHECK(message.starts_with("t.toml:8:"));

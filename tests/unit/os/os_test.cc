@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -10,6 +11,8 @@
 #include "common/os/file.h"
 #include "common/os/process.h"
 #include "common/os/shared_mutex.h"
+#include "common/os/size_lock.h"
+#include "common/os/unique_fd.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace hotbackup;
@@ -109,4 +112,30 @@ TEST_CASE("this process exists and has a name; a pid beyond all does not") {
   CHECK(process_name(::getpid()) == "os_test");
   CHECK_FALSE(process_exists(0x3fffffff));
   CHECK(boot_id()[8] == '-');
+}
+
+TEST_CASE("the size lock keeps another opening of the file out until it goes") {
+  test::TemporaryDirectory directory;
+  REQUIRE(replace_file(directory / "data", "x", {}));
+  const UniqueFd one(::open((directory / "data").c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd two(::open((directory / "data").c_str(), O_RDWR | O_CLOEXEC));
+  std::atomic<int> order{0};
+  std::thread waiting;
+  {
+    const SizeLock held(one.get());
+    waiting = std::thread([&] {
+      const SizeLock lock(two.get());
+      CHECK(order.exchange(2) == 1);
+    });
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = off_t{1} << 62;
+    lock.l_len = 1;
+    const UniqueFd three(::open((directory / "data").c_str(), O_RDWR | O_CLOEXEC));
+    CHECK(::fcntl(three.get(), F_OFD_SETLK, &lock) == -1);
+    order.store(1);
+  }
+  waiting.join();
+  CHECK(order.load() == 2);
 }

@@ -93,8 +93,8 @@ Result<std::uint64_t> carry(master::SeedSource& source, slave::Seeder& seeder) {
     CHECK(part.body.size() < update::kBodyBytesTarget + update::kValuePartBytes + 1000);
     HOTBACKUP_TRY(seeder.part(part.environment, part.body));
   }
-  CHECK(seeder.items() == source.items());
-  return source.items();
+  CHECK(seeder.items() == source.given());
+  return source.given();
 }
 
 Result<> seed(Master& master, control::Group& group, slave::Copies& copies) {
@@ -180,6 +180,60 @@ TEST_CASE("a target with items is refused by name and left alone, an empty one i
   CHECK(before.st_ino == after.st_ino);  // programs that have it open see the new content
   auto copy = open_environment(directory / "two", 0);
   CHECK(*lmdb::digest(copy) == master.digest("two", false));
+}
+
+TEST_CASE("a seed sends nothing kept, and over a copy it leaves what is kept there") {
+  Master master;
+  master.environment("two", false, 4);
+  const auto rules = *update::KeepLocalRules::parse({"licence", "settings:host.*", ":own*"});
+  const auto change = [](const std::string& path,
+                         const std::vector<update::Operation>& operations) {
+    auto environment = open_environment(path, 0);
+    lmdb::DatabaseHandles handles;
+    lmdb::OperationApplier applier(handles);
+    auto txn = lmdb::Transaction::begin(environment, false);
+    for (const auto& one : operations) REQUIRE(applier.apply(*txn, one));
+    REQUIRE(txn->commit());
+  };
+  const std::string here = master.directory / "two";
+  {
+    auto emptied = open_environment(here, 0);
+    lmdb::DatabaseHandles handles;
+    auto txn = lmdb::Transaction::begin(emptied, false);
+    REQUIRE(handles.clear_all(*txn));
+    REQUIRE(txn->commit());
+  }
+  change(here, {put(named("licence"), "key", "paris"), put(named("settings"), "host.a", "paris"),
+                put(named("settings"), "theme", "1"), put(main_database(), "own.a", "paris"),
+                put(main_database(), "x", "1")});
+  auto stored = *control::read_group_file(master.group->directory());
+  stored.keep_local = {{"two", rules}};
+  REQUIRE(master.group->add_configured(stored));
+
+  TemporaryDirectory directory;
+  auto record = group_record(control::Role::kSlave);
+  record.patterns = {{"two", directory / "two"}};
+  record.keep_local = {{"two", rules}};
+  auto group = make_group(directory / "group", record);
+  { auto made = open_environment(directory / "two"); }
+  change(directory / "two",
+         {put(named("licence"), "key", "lyon"), put(named("settings"), "host.a", "lyon"),
+          put(main_database(), "own.b", "lyon")});
+  slave::Copies copies(*group);
+  REQUIRE(seed(master, *group, copies));
+  {
+    auto copy = open_environment(directory / "two", 0);
+    CHECK(content(copy) ==
+          "main: own.b=lyon x=1 | licence: key=lyon | settings: host.a=lyon theme=1");
+  }
+  // Into an empty place nothing kept comes either.
+  TemporaryDirectory other;
+  record.patterns = {{"two", other / "two"}};
+  auto second = make_group(other / "group", record);
+  slave::Copies more(*second);
+  REQUIRE(seed(master, *second, more));
+  auto copy = open_environment(other / "two", 0);
+  CHECK(content(copy) == "main: x=1 | settings: theme=1");
 }
 
 TEST_CASE("a file that is no environment is refused") {

@@ -27,6 +27,7 @@ std::vector<Message> one_of_each() {
   hello.published = position(48'100);
   hello.time = WallTime(std::chrono::nanoseconds(1'700'000'000'123'456'789));
   hello.check_period = std::chrono::milliseconds(2000);
+  hello.keep_local = {{"zones", *update::KeepLocalRules::parse({"licence", "settings:host.*"})}};
   Welcome welcome;
   welcome.node_name = "lyon";
   welcome.journaled = position(5);
@@ -69,6 +70,7 @@ TEST_CASE("every message comes back from its bytes as it was") {
   CHECK(hello.node_name == "paris");
   CHECK(hello.published == position(48'100));
   CHECK(hello.check_period == std::chrono::milliseconds(2000));
+  CHECK(hello.keep_local == std::get<Hello>(one_of_each()[0]).keep_local);
 }
 
 TEST_CASE("messages are put together wherever their bytes were cut") {
