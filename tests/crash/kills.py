@@ -47,9 +47,9 @@ def rules_for(name, rnd):
     """A rule for this process, or none: then it is killed at a random time."""
     if rnd.random() < 0.15:
         return ""
-    if name.startswith("writer") and rnd.random() < 0.35:
-        action = rnd.choice(["before", "after", "torn"])
-        return rnd.choice(FAILING).format(n=rnd.randint(1, 12), action=action)
+    if name.startswith("writer") and rnd.random() < 0.5:
+        action = rnd.choice(["before", "before", "after", "torn"])
+        return rnd.choice(FAILING[:2] + FAILING).format(n=rnd.randint(1, 6), action=action)
     points = {"master": MASTER_POINTS, "slave": SLAVE_POINTS}.get(name, WRITER_POINTS)
     point, most = rnd.choice(points)
     action = rnd.choice(["before", "after"] + ["torn"] * point.endswith("write"))
