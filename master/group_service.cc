@@ -6,17 +6,22 @@
 
 #include <algorithm>
 #include <asio/this_coro.hpp>
+#include <cstring>
 
 #include "common/control/retention.h"
 #include "common/journal/segment.h"
+#include "common/recovery/environment_recovery.h"
 #include "common/service/waiting_rules.h"
 #include "master/loss_limit.h"
-#include "master/slot_resolver.h"
 
 namespace hotbackup::master {
 namespace {
 
 using Server = control::Group::Server;
+
+constexpr char kRecoveryFailed[] = "HB-recovery-failed";
+constexpr char kSyncFailed[] = "HB-journal-sync-failed";
+constexpr std::chrono::minutes kFailureShown{10};  // after the last one
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
@@ -25,7 +30,6 @@ std::uint64_t control_inode(const std::string& directory) {
 
 Result<> tidy_journal(control::Group& group, const config::Group& configuration) {
   HOTBACKUP_TRY(group.keep_peer_numbers());
-  HOTBACKUP_TRY(resolve_dead_slots(group));
   HOTBACKUP_TRY(journal::prepare_spare(group.journal_directory(), group.layout().segment_bytes));
   // What every peer has journaled; a peer never heard since this machine started keeps everything.
   UpdateNumber needless = group.published();
@@ -47,6 +51,9 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
     return fail(ErrorCode::kFenced, "this node is not master of " + configuration.name);
   HOTBACKUP_TRY(group->hold_server(Server::kMaster));
   HOTBACKUP_TRY(group->set_loss_limit(loss_limit_of(configuration), configuration.peers));
+  if (!group->shares_pid_namespace())
+    return fail(ErrorCode::kRefused, "group " + configuration.name +
+                                         " is used in another pid namespace; run the server there");
   return std::unique_ptr<GroupService>(
       new GroupService(std::move(executor), node, configuration, std::move(group)));
 }
@@ -84,8 +91,8 @@ asio::awaitable<Result<>> GroupService::run() {
   net::TaskGroup tasks(context_.executor, net::TaskGroup::End::kAllTogether);
   auto moved = [this] { on_published_moved(); };
   const Waker waker(*group_, context_.executor, moved);
-  for (PeerCaller& caller : callers_) tasks.spawn(caller.run());
   tasks.spawn(keep_house());
+  tasks.spawn(call_peers_when_level());
   tasks.spawn(sync_what_nobody_syncs());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
@@ -108,13 +115,62 @@ asio::awaitable<void> GroupService::sync_what_nobody_syncs() {
     auto sync = [&group, decided] { return group.journal().sync_through(decided); };
     const auto synced = co_await disk_.run(sync);
     if (synced) {
-      group_->incidents().clear("HB-journal-sync-failed");
       on_published_moved();
       continue;
     }
-    group_->incidents().raise("HB-journal-sync-failed", "", synced.error().text());
     spdlog::error("{}: {}", configuration_.name, synced.error().text());
     co_await pause_.wait_for(configuration_.check_period);
+  }
+}
+
+// What a power loss left is settled before anything is sent; until then the last update of an
+// environment that is due holds back the published number.
+asio::awaitable<void> GroupService::call_peers_when_level() {
+  control::Group& group = *group_;
+  const std::string& name = configuration_.name;
+  auto report = [&name](const control::EnvironmentEntry& entry,
+                        const recovery::Recovered& recovered) {
+    spdlog::info("{}: environment {}: {}", name, entry.name, recovered.text);
+  };
+  auto recover = [&group, report] { return recovery::recover_all(group, report); };
+  Result<> level = co_await housekeeper_.run(recover);
+  while (!level) {
+    group.incidents().raise(kRecoveryFailed, "", level.error().text());
+    spdlog::error("{}: {}", name, level.error().text());
+    co_await pause_.wait_for(configuration_.check_period);
+    level = co_await housekeeper_.run(recover);
+  }
+  group.incidents().clear(kRecoveryFailed);
+  net::TaskGroup tasks(context_.executor, net::TaskGroup::End::kAllTogether);
+  for (PeerCaller& caller : callers_) tasks.spawn(caller.run());
+  on_published_moved();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  (void)co_await tasks.join();
+}
+
+Result<> GroupService::look_after() {
+  control::Group& group = *group_;
+  slots_.look(group);
+  note_sync_failures();
+  HOTBACKUP_TRY(watch_.look(group));
+  return tidy_journal(group, configuration_);
+}
+
+// Capture and journal go on by themselves; a person hears of the disk.
+void GroupService::note_sync_failures() {
+  const journal::SharedTail& tail = group_->layout().tail;
+  const auto now = std::chrono::steady_clock::now();
+  if (const std::uint32_t failures = tail.failures.load(); failures != sync_failures_) {
+    sync_failures_ = failures;
+    last_failure_ = now;
+    group_->incidents().raise(kSyncFailed, "",
+                              std::string("syncing the journal failed (") +
+                                  std::strerror(static_cast<int>(tail.failure_error.load())) +
+                                  "), " + std::to_string(failures) +
+                                  " times since this machine started");
+  } else if (last_failure_ && now - *last_failure_ > kFailureShown) {
+    last_failure_.reset();
+    group_->incidents().clear(kSyncFailed);
   }
 }
 
@@ -124,9 +180,7 @@ asio::awaitable<void> GroupService::keep_house() {
   control::ServerEntry& entry = group_->layout().servers[static_cast<int>(Server::kMaster)];
   while (still_serving()) {
     entry.alive_ns.store(wall_now().time_since_epoch().count());
-    control::Group& group = *group_;
-    const config::Group& configuration = configuration_;
-    auto tidy = [&group, &configuration] { return tidy_journal(group, configuration); };
+    auto tidy = [this] { return look_after(); };
     const auto tidied = co_await housekeeper_.run(tidy);
     const std::string problem = tidied ? "" : tidied.error().text();
     if (!problem.empty() && problem != said)

@@ -6,7 +6,9 @@
 #include <memory>
 
 #include "common/service/server.h"
+#include "master/environment_watch.h"
 #include "master/peer_caller.h"
+#include "master/slot_resolver.h"
 #include "master/waker.h"
 
 namespace hotbackup::master {
@@ -28,7 +30,10 @@ class GroupService {
   GroupService(asio::any_io_executor executor, const service::Node& node,
                const config::Group& configuration, std::unique_ptr<control::Group> group);
   void on_published_moved();
+  asio::awaitable<void> call_peers_when_level();
   asio::awaitable<void> keep_house();
+  Result<> look_after();
+  void note_sync_failures();
   asio::awaitable<void> sync_what_nobody_syncs();
   bool still_serving() const;
 
@@ -42,6 +47,11 @@ class GroupService {
   std::list<PeerCaller> callers_;
   net::Signal unsynced_;
   net::Signal pause_;
+  // The housekeeper's.
+  EnvironmentWatch watch_;
+  SlotResolver slots_;
+  std::uint32_t sync_failures_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> last_failure_;
 };
 
 }  // namespace hotbackup::master

@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/seed_source.h"
 
-#include <pwd.h>
 #include <sys/stat.h>
 
-#include <array>
 #include <optional>
 #include <thread>
 
 #include "common/lmdb/environment.h"
 #include "common/lmdb/resident_limit.h"
+#include "common/recovery/baseline.h"
 
 namespace hotbackup::master {
 namespace {
 
 constexpr std::chrono::milliseconds kSlotLook{1};
-
-std::string owner_name(uid_t uid) {
-  std::array<char, 4096> buffer;
-  struct passwd entry {};
-  struct passwd* found = nullptr;
-  if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr)
-    return found->pw_name;
-  return std::to_string(uid);
-}
 
 /// An environment with an open slot, if there is one.
 const control::EnvironmentEntry* open_slot(control::Group& group) {
@@ -41,6 +31,7 @@ struct SeedSource::Walk {
   Walk(EnvironmentNumber n, lmdb::Environment e) : number(n), environment(std::move(e)) {}
 
   Result<> begin();
+  Result<> check(control::Group& group, os::SharedLock& lock);
   Result<> fill(std::string& body);
   Result<bool> next_database(update::BodyWriter& writer);
   void add_item(update::BodyWriter& writer, const lmdb::Cursor::Item& item);
@@ -68,6 +59,22 @@ Result<> SeedSource::Walk::begin() {
   if (!txn) return fail(std::move(txn).error());
   snapshot.emplace(std::move(*txn));
   return {};
+}
+
+// A writer without locks makes pages of this snapshot change under it. An environment that was
+// written without capture gets a new baseline: what this snapshot shows is what copies will have.
+Result<> SeedSource::Walk::check(control::Group& group, os::SharedLock& lock) {
+  control::EnvironmentEntry& entry = *group.environment(number);
+  const TxnId last = snapshot->id();
+  if (environment.info().last_txnid > last) {
+    const std::string text = "environment " + std::string(entry.name) +
+                             " is written without LMDB's locks: no snapshot of it can be trusted";
+    group.incidents().raise("HB-nolock-writer", entry.name, text);
+    return fail(ErrorCode::kBusy, text);
+  }
+  if (entry.state.load() == 0) return {};
+  return recovery::append_baseline(group, entry, lock, recovery::describe(entry, environment.get()),
+                                   last);
 }
 
 Result<bool> SeedSource::Walk::next_database(update::BodyWriter& writer) {
@@ -160,16 +167,7 @@ Result<> SeedSource::open_all(control::Group& group) {
     options.subdirectory = subdirectory;
     options.read_only = true;
     HOTBACKUP_ASSIGN(auto environment, lmdb::Environment::open(options));
-    update::EnvironmentBody body;
-    body.number = EnvironmentNumber(entry->number);
-    body.name = entry->name;
-    body.configured = entry->configured;
-    body.match = entry->match;
-    body.subdirectory = subdirectory;
-    body.map_bytes = environment.info().map_bytes;
-    body.mode = status.st_mode & 0777;
-    body.owner = owner_name(status.st_uid);
-    environments_.push_back(std::move(body));
+    environments_.push_back(recovery::describe(*entry, environment.get()).body);
     walks_.push_back(std::make_unique<Walk>(environments_.back().number, std::move(environment)));
     HOTBACKUP_ASSIGN(walks_.back()->rules, group.keep_local(entry->configured));
   }
@@ -189,7 +187,10 @@ Result<bool> SeedSource::begin_all(control::Group& group,
                                         " does not finish");
     std::this_thread::sleep_for(kSlotLook);
   }
-  for (const auto& walk : walks_) HOTBACKUP_TRY(walk->begin());
+  for (const auto& walk : walks_) {
+    HOTBACKUP_TRY(walk->begin());
+    HOTBACKUP_TRY(walk->check(group, lock));
+  }
   const journal::SharedTail& tail = group.layout().tail;
   position_ = {tail.epoch, UpdateNumber(tail.made.load()), tail.chain};
   return true;

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <asio/this_coro.hpp>
+#include <limits>
 
 #include "common/net/deadline.h"
 #include "common/service/server.h"
@@ -35,6 +36,16 @@ Result<std::unique_ptr<journal::Reader>> open_reader(control::Group& group, Upda
 Result<std::vector<UncapturedWriter>> look_for_writers(control::Group& group) {
   HOTBACKUP_TRY(join_existing(group));
   return uncaptured_writers(group);
+}
+
+/// Every configured peer has a copy that was seeded at the result or later.
+UpdateNumber seeded_everywhere(control::Group& group, const config::Group& configuration) {
+  UpdateNumber least(std::numeric_limits<std::uint64_t>::max());
+  for (const std::string& name : configuration.peers) {
+    const control::PeerEntry* peer = group.peer(name);
+    least = std::min(least, UpdateNumber(peer == nullptr ? 0 : peer->seeded_at.load()));
+  }
+  return least;
 }
 
 }  // namespace
@@ -252,6 +263,7 @@ asio::awaitable<Result<>> Session::seed() {
   spdlog::info("{}: {}: seeding {} environments, {} items, at update {}",
                context_.configuration.name, entry_.name, content.environments().size(),
                human_count(content.items()), human_count(content.position().number.value));
+  seeded_at_ = content.position().number;
   machine_.begin_seed({content.position(), content.environments(), content.items()});
   note_numbers();
   output_.notify();
@@ -279,13 +291,19 @@ asio::awaitable<Result<>> Session::seed() {
   co_return Result<>();
 }
 
-void Session::begin_streaming() {
+asio::awaitable<Result<>> Session::begin_streaming() {
   streaming_since_ = now();
   entry_.seeded.store(1);
   context_.group.incidents().clear(kRulesDiffer, entry_.name);
   context_.group.set_link(entry_, control::LinkState::kStreaming);
   spdlog::info("{}: {}: streaming from update {}", context_.configuration.name, entry_.name,
                human_count(machine_.sent().next().value));
+  if (seeded_at_.value == 0) co_return Result<>();
+  entry_.seeded_at.store(seeded_at_.value);
+  control::Group& group = context_.group;
+  const UpdateNumber through = seeded_everywhere(group, context_.configuration);
+  auto mend = [&group, through] { return group.mend_unlogged(through); };
+  co_return co_await context_.disk.run(mend);
 }
 
 asio::awaitable<Result<>> Session::stream() {
@@ -296,7 +314,8 @@ asio::awaitable<Result<>> Session::stream() {
     auto reader = co_await context_.disk.run(open);
     if (!reader) co_return fail(std::move(reader).error());
     reader_ = std::move(*reader);
-    begin_streaming();
+    Result<> begun = co_await begin_streaming();
+    if (!begun) co_return begun;
   }
   auto read = read_ahead();
   if (!read && read.error().code() == ErrorCode::kCorrupt) {

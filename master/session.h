@@ -54,7 +54,7 @@ class Session {
   asio::awaitable<Result<>> stream();
   asio::awaitable<Result<>> send_rest();
   Result<> read_ahead();
-  void begin_streaming();
+  asio::awaitable<Result<>> begin_streaming();
   void note_numbers();
   void end(Error error);
 
@@ -69,6 +69,7 @@ class Session {
   net::Signal pause_;
   std::unique_ptr<journal::Reader> reader_;
   std::optional<Error> error_;
+  UpdateNumber seeded_at_;    // of the seed this link began with
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;
 };

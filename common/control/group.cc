@@ -52,6 +52,15 @@ os::Permissions Group::permissions() const {
   return {layout_->uid, layout_->gid, static_cast<mode_t>(layout_->mode)};
 }
 
+bool Group::shares_pid_namespace() {
+  const std::uint64_t here = os::pid_namespace();
+  if (here == 0 || layout_->pid_namespace == 0 || here == layout_->pid_namespace) return true;
+  incidents().raise("HB-pid-namespace", os::process_name(::getpid()),
+                    os::process_name(::getpid()) +
+                        " runs in another pid namespace than the group, and may not write");
+  return false;
+}
+
 UpdateNumber Group::decided() const {
   // `made` first: a slot opens before its number is made.
   std::uint64_t number = layout_->tail.made.load();

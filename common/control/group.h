@@ -41,6 +41,9 @@ class Group {
     return {layout_->epoch_counter.load(), NodeId(layout_->epoch_node.load())};
   }
   os::Permissions permissions() const;
+  /// False in a container with process ids of its own: the locks in the control file and LMDB's own
+  /// do not work from there. Raises the incident that says so.
+  bool shares_pid_namespace();
 
   UpdateNumber made() const { return UpdateNumber(layout_->tail.made.load()); }
   UpdateNumber synced() const { return UpdateNumber(layout_->tail.synced.load()); }
@@ -79,6 +82,13 @@ class Group {
   /// Notes in a file what peers have acknowledged, so that after a reboot a master knows it before
   /// it hears them: an older file says less, and that is safe.
   Result<> keep_peer_numbers();
+  /// Something was written in the environment that the journal does not have: durable, with an
+  /// incident. A later call moves the number on. Takes the journal lock.
+  Result<> set_unlogged(EnvironmentEntry& entry, std::string_view text);
+  /// Every copy was seeded at `seeded` or later: what was unlogged through it is mended.
+  Result<> mend_unlogged(UpdateNumber seeded);
+  bool is_unlogged() const;
+
   /// `hotbackup unlink`: role none, for good. Capture lets writes pass, servers drop the group.
   Result<> turn_off();
 

@@ -49,6 +49,39 @@ Result<> Group::set_loss_limit(const LossLimit& limit, const std::vector<std::st
   return {};
 }
 
+Result<> Group::set_unlogged(EnvironmentEntry& entry, std::string_view text) {
+  incidents().raise("HB-unlogged", entry.name, text);
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  const UpdateNumber at = made().next();  // a seed journals baselines for what is unlogged
+  entry.unlogged_at.store(at.value);
+  entry.state.store(static_cast<std::uint32_t>(EnvironmentState::kUnlogged));
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  for (EnvironmentRecord& record : stored.environments)
+    if (record.number.value == entry.number) record.unlogged_at = at;
+  return write_group_file(directory_, stored);
+}
+
+Result<> Group::mend_unlogged(UpdateNumber seeded) {
+  if (!is_unlogged()) return {};
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  for (EnvironmentRecord& record : stored.environments) {
+    EnvironmentEntry* entry = environment(record.number);
+    if (entry == nullptr || record.unlogged_at > seeded) continue;
+    record.unlogged_at = {};
+    entry->state.store(static_cast<std::uint32_t>(EnvironmentState::kNormal));
+    for (const char* code : {"HB-unlogged", "HB-nolock-writer", "HB-replaced"})
+      incidents().clear(code, entry->name);
+  }
+  return write_group_file(directory_, stored);
+}
+
+bool Group::is_unlogged() const {
+  const auto count = layout_->environment_count.load();
+  return std::any_of(layout_->environments, layout_->environments + count,
+                     [](const EnvironmentEntry& entry) { return entry.state.load() != 0; });
+}
+
 Result<> Group::turn_off() {
   HOTBACKUP_ASSIGN(auto lock, journal_->lock());
   HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));

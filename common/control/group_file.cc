@@ -46,6 +46,9 @@ class Fields {
     if (!value || *value < 0) note(key);
     return static_cast<std::uint64_t>(value.value_or(0));
   }
+  std::uint64_t number_or(std::string_view key, std::uint64_t missing) {
+    return table_.contains(key) ? number(key) : missing;
+  }
   bool flag(std::string_view key) {
     const auto value = table_[key].value_exact<bool>();
     if (!value) note(key);
@@ -145,6 +148,7 @@ Result<GroupRecord> read_record(const toml::table& table) {
     environment.match = f.text("match");
     environment.path = f.text("path");
     environment.subdirectory = f.flag("directory");
+    environment.unlogged_at = UpdateNumber(f.number_or("unlogged_at", 0));
     record.environments.push_back(std::move(environment));
     return f.missing();
   }));
@@ -201,12 +205,15 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
   for (const PatternRecord& pattern : record.patterns)
     out << "\n[[pattern]]\nname = " << quoted(pattern.name) << "\npath = " << quoted(pattern.path)
         << "\n";
-  for (const EnvironmentRecord& environment : record.environments)
+  for (const EnvironmentRecord& environment : record.environments) {
     out << "\n[[environment]]\nnumber = " << environment.number.value
         << "\nname = " << quoted(environment.name)
         << "\nconfigured = " << quoted(environment.configured)
         << "\nmatch = " << quoted(environment.match) << "\npath = " << quoted(environment.path)
         << "\ndirectory = " << (environment.subdirectory ? "true" : "false") << "\n";
+    if (environment.unlogged_at.value != 0)
+      out << "unlogged_at = " << environment.unlogged_at.value << "\n";
+  }
   for (const update::EnvironmentRules& kept : record.keep_local) {
     out << "\n[[keep_local]]\nenvironment = " << quoted(kept.environment) << "\nrules = [";
     const std::vector<std::string> texts = kept.rules.texts();

@@ -21,6 +21,7 @@ struct EnvironmentRecord {
   std::string match;
   std::string path;  // canonical, of the directory or file
   bool subdirectory = true;
+  UpdateNumber unlogged_at;  // copies lack something unless they were seeded at it or later; 0: no
 };
 
 struct PatternRecord {

@@ -14,7 +14,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 5;
+inline constexpr std::uint32_t kVersion = 6;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -39,6 +39,8 @@ struct CommitSlot {
 /// What a slave's applier does: works, waits for `resume`, has met what it cannot apply.
 enum class ApplyState : std::uint32_t { kRunning = 0, kPaused = 1, kStopped = 2 };
 
+/// Unlogged: something was written there that the journal does not have, so that copies lack it
+/// until the next seed.
 enum class EnvironmentState : std::uint32_t { kNormal = 0, kUnlogged = 1 };
 
 struct alignas(64) EnvironmentEntry {
@@ -55,12 +57,19 @@ struct alignas(64) EnvironmentEntry {
   std::atomic<std::uint64_t> last_txnid;
   std::atomic<std::uint32_t> baselined;    // 1: last_txnid counts
   std::atomic<std::uint32_t> state;        // EnvironmentState
-  std::atomic<std::uint64_t> unlogged_at;  // txnid found where another was due
   // Slave only: the txnid of a commit that has begun and is no foreign write (the applier's, or a
   // program's of its keep-local data; stored under LMDB's writer lock, which the commit lets go
   // before last_txnid can follow), and which file the copy is (0: not known).
   std::atomic<std::uint64_t> applying_txnid;
   std::atomic<std::uint64_t> file_identity;
+  std::atomic<std::uint64_t> unlogged_at;  // a seed at this number or later mends it
+  // Set at the rebuild after a boot: nobody opens it before common/recovery has brought it level.
+  // Its last update keeps the slot open until then.
+  std::atomic<std::uint32_t> recovery_due;
+  std::atomic<std::uint64_t> previous_update;  // then: the one before that in the slot; 0: none
+  // A program that does not sync has committed since the last full sync.
+  std::atomic<std::uint32_t> unsynced_commits;
+  std::atomic<std::uint64_t> inode;  // of the data file when its baseline was made; 0: not known
 };
 
 struct PatternEntry {
@@ -91,6 +100,7 @@ struct alignas(64) PeerEntry {
   std::atomic<std::uint32_t> link;       // LinkState
   std::atomic<std::uint32_t> seeded;     // 1: the peer has confirmed a position since init
   std::atomic<std::uint32_t> counts;     // 1: configured, its acknowledgements count
+  std::atomic<std::uint64_t> seeded_at;  // master: number of its last seed since boot
   std::atomic<std::uint64_t> sent;       // number last sent (slave: last received)
   std::atomic<std::uint64_t> journaled;  // by the slave
   std::atomic<std::uint64_t> applied;
@@ -159,6 +169,7 @@ struct Layout {
   std::uint64_t bytes;
   std::atomic<std::uint32_t> ready;
   char boot[40];
+  std::uint64_t pid_namespace;  // of who made the file: locks work within one only
   GroupId group;  // a slave's is none until the first contact; set under the append lock
   std::uint64_t node;
   char group_name[72];
@@ -193,6 +204,7 @@ struct Layout {
   PatternEntry patterns[kPatternsMax];
   PeerEntry peers[kPeersMax];
   ServerEntry servers[2];         // 0 master server, 1 slave server
+  os::SharedMutex recovery_lock;  // one process at a time recovers
   os::SharedMutex incident_lock;  // held to change `incidents`
   IncidentEntry incidents[kIncidentsMax];
   ExposureState exposure;

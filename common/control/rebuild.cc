@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <set>
 
 #include "common/control/apply_decisions.h"
 #include "common/control/group.h"
@@ -39,6 +40,9 @@ void fill_entry(EnvironmentEntry& entry, const EnvironmentRecord& record) {
   copy_text(entry.match, sizeof entry.match, record.match);
   copy_text(entry.path, sizeof entry.path, record.path);
   entry.number = record.number.value;
+  entry.unlogged_at.store(record.unlogged_at.value);
+  entry.state.store(static_cast<std::uint32_t>(
+      record.unlogged_at.value != 0 ? EnvironmentState::kUnlogged : EnvironmentState::kNormal));
 }
 
 }  // namespace
@@ -99,6 +103,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
   l.version = kVersion;
   l.bytes = sizeof(Layout);
   std::memcpy(l.boot, os::boot_id().data(), sizeof l.boot);
+  l.pid_namespace = os::pid_namespace();
   l.group = record.id;
   l.node = record.node.value;
   copy_text(l.group_name, sizeof l.group_name, record.name);
@@ -120,6 +125,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
 
   l.tail.append_lock.initialize();
   l.tail.sync_lock.initialize();
+  l.recovery_lock.initialize();
   l.incident_lock.initialize();
   l.tail.made.store(tail.made.value);
   l.tail.synced.store(tail.made.value);
@@ -160,41 +166,104 @@ void Group::put_entry(const EnvironmentRecord& record) {
     layout_->environment_count.store(record.number.value);
 }
 
-// The txnid that each environment is due to show next, from its last update or baseline of this
-// node: newest segment first, until every environment has been met.
+namespace {
+
+/// What the journal says last about an environment of this node.
+struct LastWords {
+  TxnId txnid;
+  UpdateNumber number;    // 0: a baseline
+  UpdateNumber previous;  // the update with the txnid before; 0: none, or not met yet
+  std::uint64_t checksum = 0;
+  bool from_baseline = false;  // met in this stretch: nothing before it counts
+};
+
+/// Of two updates with one txnid only the later can be real: LMDB did not commit the other.
+Result<> void_earlier(journal::Journal& journal, const LastWords& earlier) {
+  return journal.set_void(earlier.number, {UpdateNumber(0), 0, earlier.checksum});
+}
+
+Result<> take_in(journal::Journal& journal, NodeId node, const journal::FrameView& frame,
+                 std::vector<std::optional<LastWords>>& last) {
+  const journal::FrameHeader& header = frame.header;
+  if (!header.last_part || header.is_void()) return {};
+  if (header.kind == journal::FrameKind::kUpdate) {
+    if (header.epoch.node != node || header.environment.value >= last.size()) return {};
+    std::optional<LastWords>& words = last[header.environment.value];
+    LastWords now{header.txnid, header.number, {}, header.checksum, words && words->from_baseline};
+    if (words && words->number.value != 0) {
+      now.previous = words->number;
+      if (words->txnid == header.txnid) {
+        HOTBACKUP_TRY(void_earlier(journal, *words));
+        now.previous = words->previous;
+      }
+    }
+    words = now;
+  } else if (header.kind == journal::FrameKind::kBaseline) {
+    HOTBACKUP_ASSIGN(const auto baseline, update::read_baseline(frame.body));
+    if (baseline.node == node && baseline.environment.value < last.size())
+      last[baseline.environment.value] = LastWords{baseline.txnid, {}, {}, 0, true};
+  }
+  return {};
+}
+
+void set_due(EnvironmentEntry& entry, const LastWords& words, bool writes_here) {
+  entry.last_txnid.store(words.txnid.value);
+  entry.baselined.store(1);
+  if (!writes_here) return;
+  entry.recovery_due.store(1);
+  if (words.number.value == 0) return;
+  entry.slot.txnid = words.txnid.value;
+  entry.slot.segment_first = 0;
+  entry.slot.offset = 0;
+  entry.slot.checksum = words.checksum;
+  entry.slot.number.store(words.number.value);
+}
+
+/// What an older stretch adds. True when nothing older needs to be looked at.
+bool set_from_stretch(EnvironmentEntry& entry, const LastWords& words, bool writes_here) {
+  if (entry.baselined.load() == 0) {
+    set_due(entry, words, writes_here);
+    entry.previous_update.store(words.previous.value);
+    return words.from_baseline || words.previous.value != 0;
+  }
+  if (words.txnid.next().value == entry.last_txnid.load())
+    entry.previous_update.store(words.number.value);
+  return true;
+}
+
+}  // namespace
+
+// The txnid that each environment is due to show, from its last two updates or baseline of this
+// node: newest segment first, until that is known of every environment.
 Result<> Group::rebuild_walk() {
   HOTBACKUP_ASSIGN(const auto segments, journal::list_segments(*journal_directory_));
-  std::size_t open = 0;
-  for (std::uint32_t i = 0; i < environment_count(); ++i)
-    if (layout_->environments[i].number != 0) ++open;
-  for (std::size_t s = segments.size(); s > 0 && open > 0; --s) {
+  journal::Journal journal(*journal_directory_, layout_->tail, layout_->group,
+                           layout_->segment_bytes);
+  const bool writes_here = role() == Role::kMaster;
+  std::set<std::uint32_t> open;
+  for (std::uint32_t n = 1; n <= environment_count(); ++n)
+    if (environment(EnvironmentNumber(n)) != nullptr) open.insert(n);
+  for (std::size_t s = segments.size(); s > 0 && !open.empty(); --s) {
     const UpdateNumber end = s == segments.size() ? made() : segments[s].previous();
     journal::Reader reader(*journal_directory_, layout_->group);
     if (segments[s - 1] > end) continue;
     HOTBACKUP_TRY(reader.seek(segments[s - 1]));
-    std::vector<std::optional<TxnId>> found(environment_count() + 1);
+    std::vector<std::optional<LastWords>> last(environment_count() + 1);
     while (reader.next_number() <= end) {
       HOTBACKUP_ASSIGN(const auto frame, reader.next(end));
       if (!frame) break;
-      const journal::FrameHeader& header = frame->header;
-      if (!header.last_part || header.is_void()) continue;
-      if (header.kind == journal::FrameKind::kUpdate) {
-        if (header.epoch.node.value == layout_->node && header.environment.value < found.size())
-          found[header.environment.value] = header.txnid;
-      } else if (header.kind == journal::FrameKind::kBaseline) {
-        HOTBACKUP_ASSIGN(const auto baseline, update::read_baseline(frame->body));
-        if (baseline.node.value == layout_->node && baseline.environment.value < found.size())
-          found[baseline.environment.value] = baseline.txnid;
-      }
+      HOTBACKUP_TRY(take_in(journal, NodeId(layout_->node), *frame, last));
     }
-    for (std::uint32_t n = 1; n < found.size(); ++n) {
-      EnvironmentEntry* entry = environment(EnvironmentNumber(n));
-      if (!found[n] || entry == nullptr || entry->baselined.load() != 0) continue;
-      entry->last_txnid.store(found[n]->value);
-      entry->baselined.store(1);
-      --open;
-    }
+    std::erase_if(open, [&](std::uint32_t n) {
+      return last[n] && set_from_stretch(*environment(EnvironmentNumber(n)), *last[n], writes_here);
+    });
   }
+  for (std::uint32_t n = 1; n <= environment_count(); ++n)
+    if (EnvironmentEntry* entry = environment(EnvironmentNumber(n));
+        entry != nullptr && entry->state.load() != 0)
+      incidents().raise("HB-unlogged", entry->name,
+                        "environment " + std::string(entry->name) +
+                            " was written without capture before this machine started");
   return {};
 }
 

@@ -45,10 +45,29 @@ constexpr Entry kCatalogue[] = {
      "see why the slave is away or slow: hotbackup status GROUP, here and there"},
     {"HB-no-space", kError, "The disk of a copy is full; applying waits.",
      "make room; it goes on by itself"},
+    {"HB-nolock-writer", kError,
+     "A program writes an environment without LMDB's locks and without the library: it damages "
+     "every other program's snapshots, and what it wrote may be lost.",
+     "stop it, start it under capture, then seed the slaves anew"},
+    {"HB-pid-namespace", kError,
+     "A program in a container with process ids of its own opened an environment of the group: "
+     "locks do not work across.",
+     "run it, and the servers, in one pid namespace (docker run --pid=host)"},
+    {"HB-recovery-failed", kError,
+     "After the start of this machine an environment could not be brought level with the journal; "
+     "nothing later than its last update is sent.",
+     "mend what the text names; it is tried again by itself, and by hotbackup recover GROUP"},
+    {"HB-replaced", kError,
+     "The data file of an environment was replaced: programs that have the old one open go on with "
+     "it, and the copies are not of the new one.",
+     "restart every program that has the environment open, then seed the slaves anew"},
     {"HB-rules-differ", kError,
      "The keep-local rules of two nodes differ, so nothing is sent between them.",
      "make keep_local equal in both configurations and type hotbackup init GROUP --role ROLE again "
      "on both nodes"},
+    {"HB-slot-stuck", kWarning,
+     "A commit has not ended for more than a second: nothing later is sent to the slaves.",
+     "look at the process that the text names"},
     {"HB-unlogged", kError,
      "An environment was written without capture: the copies lack that write.",
      "start every program that writes there under capture, then seed the slaves anew"},

@@ -2,6 +2,7 @@
 #include "common/os/process.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,6 +17,11 @@ std::array<char, 40> boot_id() {
   if (auto text = read_file("/proc/sys/kernel/random/boot_id"))
     std::memcpy(id.data(), text->data(), std::min<std::size_t>(text->size(), 36));
   return id;
+}
+
+std::uint64_t pid_namespace() {
+  struct stat status {};
+  return ::stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
 }
 
 bool process_exists(pid_t pid) {

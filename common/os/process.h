@@ -10,6 +10,10 @@
 
 namespace hotbackup::os {
 
+/// Names the pid namespace of this process: robust locks and LMDB's own work within one only. 0
+/// where it cannot be told.
+std::uint64_t pid_namespace();
+
 /// Kernel's boot id (/proc/sys/kernel/random/boot_id), all zero where it cannot be read.
 std::array<char, 40> boot_id();
 

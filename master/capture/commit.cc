@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/capture/commit.h"
 
-#include <pwd.h>
-#include <sys/stat.h>
-
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <optional>
 
+#include "common/recovery/baseline.h"
 #include "master/capture/codes.h"
 #include "master/capture/real_lmdb.h"
 
@@ -16,15 +15,6 @@ namespace {
 
 Error out_of_memory() {
   return Error(ErrorCode::kIo, "out of memory", ENOMEM);
-}
-
-std::string owner_name(uid_t uid) {
-  struct passwd entry {};
-  struct passwd* found = nullptr;
-  char buffer[4096];
-  if (::getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr)
-    return found->pw_name;
-  return std::to_string(uid);
 }
 
 }  // namespace
@@ -49,11 +39,29 @@ int CommitProtocol::begin(MDB_txn* txn) {
   if (const UpdateNumber open(entry_.slot.number.load()); open.value != 0) {
     if (auto resolved = resolve(open, last); !resolved) return code_of(resolved.error());
   }
-  if (entry_.baselined.load() != 0 && entry_.last_txnid.load() != last) {
-    entry_.unlogged_at.store(last);
-    entry_.state.store(static_cast<std::uint32_t>(control::EnvironmentState::kUnlogged));
-    entry_.baselined.store(0);
-  }
+  return check_bypass(last);
+}
+
+// Whoever wrote here without the library: LMDB's txnid tells, or, where he did without its locks as
+// well, the meta page that is ahead of them. The next update brings a new baseline.
+int CommitProtocol::check_bypass(std::uint64_t last) {
+  MDB_envinfo info{};
+  real().env_info(env_, &info);
+  const bool without_locks = info.me_last_txnid > last;
+  const bool off_the_walk = entry_.baselined.load() != 0 && entry_.last_txnid.load() != last;
+  if (!without_locks && !off_the_walk) return 0;
+  const std::string name = "environment " + std::string(entry_.name);
+  if (without_locks)
+    group_.incidents().raise("HB-nolock-writer", entry_.name,
+                             name + " is written without LMDB's locks: transaction " +
+                                 std::to_string(info.me_last_txnid) + " is lost to " +
+                                 std::to_string(last + 1));
+  const auto noted = group_.set_unlogged(
+      entry_, name + " was written without capture: its last transaction is " +
+                  std::to_string(std::max<std::uint64_t>(last, info.me_last_txnid)) + ", not " +
+                  std::to_string(entry_.last_txnid.load()));
+  if (!noted) return code_of(noted.error());
+  entry_.baselined.store(0);
   return 0;
 }
 
@@ -64,59 +72,27 @@ void CommitProtocol::advance_walk(std::uint64_t txnid) {
   }
 }
 
-std::string CommitProtocol::describe_environment() const {
-  update::EnvironmentBody body;
-  body.number = EnvironmentNumber(entry_.number);
-  body.name = entry_.name;
-  body.configured = entry_.configured;
-  body.match = entry_.match;
-  body.subdirectory = entry_.subdirectory != 0;
-  MDB_envinfo info{};
-  real().env_info(env_, &info);
-  body.map_bytes = info.me_mapsize;
-  mdb_filehandle_t fd = -1;
-  struct stat status {};
-  if (real().env_get_fd(env_, &fd) == 0 && ::fstat(fd, &status) == 0) {
-    body.mode = status.st_mode & 07777;
-    body.owner = owner_name(status.st_uid);
-  }
-  return update::write_environment(body);
-}
-
-Result<> CommitProtocol::append_baseline(os::SharedLock& lock, const std::string& environment_body,
-                                         TxnId previous) {
-  journal::FrameHeader fields;
-  fields.epoch = group_.epoch();
-  fields.environment = EnvironmentNumber(entry_.number);
-  fields.txnid = previous;
-  fields.commit_time = wall_now();
-  journal::Journal& journal = group_.journal();
-  HOTBACKUP_TRY(
-      journal.append_control(lock, journal::FrameKind::kEnvironment, environment_body, fields));
-  const std::string baseline = update::write_baseline(
-      {NodeId(group_.layout().node), EnvironmentNumber(entry_.number), previous});
-  HOTBACKUP_TRY(journal.append_control(lock, journal::FrameKind::kBaseline, baseline, fields));
-  entry_.last_txnid.store(previous.value);
-  entry_.baselined.store(1);
-  return {};
-}
-
-Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, Claim& claim) {
+Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, bool durable,
+                                                 Claim& claim) {
   const bool baseline_due = entry_.baselined.load() == 0;
-  const std::string environment_body = baseline_due ? describe_environment() : std::string();
+  const recovery::Description environment =
+      baseline_due ? recovery::describe(entry_, env_) : recovery::Description{};
   HOTBACKUP_TRY(recorder.update().prepare());
 
   HOTBACKUP_ASSIGN(auto lock, group_.journal().lock());
   if (group_.role() != control::Role::kMaster)
     return fail(ErrorCode::kFenced, "this node is not the group's master");
   HOTBACKUP_TRY(admit(group_, recorder.update().total_bytes(), baseline_due ? 2 : 0, claim));
-  if (baseline_due) HOTBACKUP_TRY(append_baseline(lock, environment_body, txnid.previous()));
+  if (baseline_due)
+    HOTBACKUP_TRY(recovery::append_baseline(group_, entry_, lock, environment, txnid.previous()));
   journal::FrameHeader fields;
   fields.epoch = group_.epoch();
   fields.environment = EnvironmentNumber(entry_.number);
   fields.kind = journal::FrameKind::kUpdate;
   fields.kept_local = recorder.kept();
   fields.txnid = txnid;
+  // What lies on pages that nobody has synced cannot be replayed upon either.
+  fields.no_sync = !durable || entry_.unsynced_commits.load() != 0;
   fields.commit_time = wall_now();
   UpdateNumber announced;
   const auto open_slot = [&](const journal::Appended& expected) {
@@ -148,7 +124,7 @@ Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, Txn
                                                          bool durable, Claim& claim) {
   std::optional<journal::Appended> open;
   try {
-    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid, claim));
+    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid, durable, claim));
     open = appended;
     if (!durable) return appended;
     auto synced = group_.journal().sync_through(appended.number);
@@ -192,6 +168,10 @@ int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, Updat
     group_.incidents().raise("HB-local-unsynced", entry_.name,
                              "a commit happened, but the disk failed the sync of its keep-local "
                              "data, which is nowhere else");
+  if (durable)
+    entry_.unsynced_commits.store(0);  // LMDB has synced all pages before its meta page
+  else
+    entry_.unsynced_commits.fetch_add(1);
   advance_walk(txnid.value);
   group_.clear_slot(entry_, appended->number);
   number = appended->number;

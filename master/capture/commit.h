@@ -27,15 +27,15 @@ class CommitProtocol {
   /// On success `number` is the update's.
   int commit(MDB_txn* txn, Recorder& recorder, bool durable, UpdateNumber& number);
 
+  control::EnvironmentEntry& entry() const { return entry_; }
+
  private:
   /// `last`: LMDB's last txnid, read under its writer lock.
   Result<> resolve(UpdateNumber open, std::uint64_t last);
   Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable,
                                            Claim& claim);
-  Result<journal::Appended> append(Recorder& recorder, TxnId txnid, Claim& claim);
-  Result<> append_baseline(os::SharedLock& lock, const std::string& environment_body,
-                           TxnId previous);
-  std::string describe_environment() const;
+  Result<journal::Appended> append(Recorder& recorder, TxnId txnid, bool durable, Claim& claim);
+  int check_bypass(std::uint64_t last);
   void void_update(const journal::Appended& appended);
   void advance_walk(std::uint64_t txnid);
 

@@ -168,7 +168,14 @@ int Environment::sync(int force) {
     if (auto synced = group_->journal().sync_through(group_->made()); !synced)
       return code_of(synced.error());
   }
-  return real().env_sync(env_, force);
+  control::EnvironmentEntry* const entry = protocol_ ? &protocol_->entry() : nullptr;
+  std::uint32_t unsynced = entry != nullptr ? entry->unsynced_commits.load() : 0;
+  const int rc = real().env_sync(env_, force);
+  unsigned flags = 0;
+  real().env_get_flags(env_, &flags);
+  const bool all_synced = rc == 0 && (force != 0 || (flags & (MDB_NOSYNC | MDB_MAPASYNC)) == 0);
+  if (all_synced && unsynced != 0) entry->unsynced_commits.compare_exchange_strong(unsynced, 0);
+  return rc;
 }
 
 int Environment::set_flags(unsigned flags, int onoff) {

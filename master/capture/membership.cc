@@ -97,6 +97,7 @@ Membership find_membership(const char* path, unsigned flags) {
   if (!group) return member;
   control::Group& opened = **group;
   if (opened.role() == control::Role::kNone) return {};
+  if (!opened.shares_pid_namespace()) return member;
   member.entry = (flags & MDB_RDONLY) != 0 ? opened.environment_at(member.path)
                                            : join_group(opened, member.path, member.subdirectory);
   if (member.entry == nullptr && !covered_by_pattern(opened, member.path)) return {};

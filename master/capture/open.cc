@@ -6,6 +6,8 @@
 
 #include <memory>
 
+#include "common/recovery/environment_recovery.h"
+#include "master/capture/codes.h"
 #include "master/capture/environment.h"
 #include "master/capture/flags.h"
 #include "master/capture/real_lmdb.h"
@@ -52,6 +54,11 @@ int open_environment(MDB_env* env, const char* path, unsigned flags, mdb_mode_t 
   asked |= flags;
   const Membership member = find_membership(path, asked);
   if (member.kind == Membership::Kind::kNone) return real().env_open(env, path, flags, mode);
+
+  // Readers too: what they see must not go back when the last update is replayed.
+  if (member.entry != nullptr && member.entry->recovery_due.load() != 0)
+    if (const auto level = recovery::recover(*member.group, *member.entry); !level)
+      return code_of(level.error());
 
   unsigned underneath = flags_underneath(flags);
   if (must_go_without_locks(member, asked)) {

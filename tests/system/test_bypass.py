@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes that capture did not see, files that were replaced: shown, never a silent difference."""
 
+import os
 import shutil
 import subprocess
 import unittest
@@ -35,6 +36,80 @@ class Bypass(PairTest):
         with content.reading(self.lyon.path("zones")) as (env, txn):
             items = env.open_db(b"items", txn, create=False)
             self.assertIsNotNone(txn.get(b"%08d" % 19, db=items))
+
+    def test_a_write_without_capture_is_told_though_nobody_else_writes_and_a_seed_mends_it(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 10, capture=False)
+        self.assert_told()
+        status = self.paris.status()
+        self.assertEqual(status["incidents"][0]["code"], "HB-unlogged")
+        self.assertEqual(status["state"], "unlogged")
+        self.lyon.server.stop()
+        self.lyon.command("unlink", "main", "--yes")
+        self.lyon.command("init", "--role", "slave", "--replace")
+        self.lyon.start("slave")
+        wait_until(lambda: not self.paris.status()["incidents"], "the seed to mend it")
+        self.assert_equal_copies()
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 15)
+        self.assert_equal_copies()
+        self.assertEqual(self.paris.status()["incidents"], [])
+
+    def test_a_writer_without_locks_is_told(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        # Somebody who has it open keeps the lock file's view of the last transaction.
+        self.background_python(
+            self.paris,
+            "import lmdb, sys, time\nenv = lmdb.open(sys.argv[1], max_dbs=9, readonly=True)\n"
+            "open(sys.argv[2], 'w').close()\ntime.sleep(600)",
+            self.paris.path("zones"),
+            self.root / "opened",
+        )
+        wait_until((self.root / "opened").exists, "the reader to open")
+        source = ("import lmdb, sys\nenv = lmdb.open(sys.argv[1], max_dbs=9, lock=False)\n"
+                  "with env.begin(write=True) as txn: txn.put(b'k', b'v')")
+        self.paris.python(source, self.paris.path("zones"), capture=False)
+        self.assert_told()
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 15)
+        codes = {incident["code"] for incident in self.paris.status()["incidents"]}
+        self.assertIn("HB-nolock-writer", codes)
+
+    def test_a_data_file_that_is_replaced_while_nobody_writes_is_told(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        data = self.paris.path("zones") / "data.mdb"
+        shutil.copy(data, str(data) + ".new")
+        (data.parent / "data.mdb.new").rename(data)
+        self.assert_told()
+        codes = {incident["code"] for incident in self.paris.status()["incidents"]}
+        self.assertIn("HB-replaced", codes)
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
+    def test_a_program_in_another_pid_namespace_may_read_and_not_write(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        source = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], max_dbs=9)
+with env.begin() as txn: print(txn.stat()["entries"] > 0)
+try:
+    with env.begin(write=True) as txn: txn.put(b"k", b"v")
+    print("written")
+except lmdb.Error as error: print("refused")
+"""
+        program = ["unshare", "--pid", "--fork", "--mount-proc", "/usr/bin/python3", "-c", source]
+        out = subprocess.run(
+            self.paris.captured([*program, self.paris.path("zones")]),
+            env=self.paris.environment, capture_output=True, text=True, check=True).stdout
+        self.assertEqual(out.split(), ["True", "refused"])
+        codes = {incident["code"] for incident in self.paris.status()["incidents"]}
+        self.assertIn("HB-pid-namespace", codes)
+        self.assert_equal_copies()
 
     def test_a_data_file_that_is_removed_and_made_anew_is_told(self):
         self.start_pair(ONE)

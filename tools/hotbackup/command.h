@@ -38,6 +38,7 @@ struct Session {
 /// Each command adds its own subcommand and sets `session.action` when it is chosen.
 void add_init(CLI::App& app, Session& session);
 void add_run(CLI::App& app, Session& session);
+void add_recover(CLI::App& app, Session& session);
 void add_unlink(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_role(CLI::App& app, Session& session);

@@ -123,11 +123,6 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
     const bool unlogged = static_cast<control::EnvironmentState>(entry->state.load()) ==
                           control::EnvironmentState::kUnlogged;
     status.environments.push_back({n, entry->name, entry->path, unlogged});
-    if (unlogged)
-      add_incident(status, "HB-unlogged",
-                   "environment " + std::string(entry->name) +
-                       " was written without capture (LMDB transaction " +
-                       std::to_string(entry->unlogged_at.load()) + ")");
   }
   for (const control::Incident& incident : group.incidents().open())
     add_incident(status, incident.code, incident.text, incident.first);

@@ -255,6 +255,9 @@ std::string peer_state(const GroupStatus& status, const PeerStatus& peer) {
 std::string group_state(const GroupStatus& status) {
   if (!status.initialised) return "not initialised";
   if (status.role == Role::kNone || status.os_error != 0 || !status.server.alive) return "stopped";
+  if (std::any_of(status.environments.begin(), status.environments.end(),
+                  [](const EnvironmentStatus& environment) { return environment.unlogged; }))
+    return "unlogged";
   const PeerStatus* most = nullptr;
   for (const PeerStatus& peer : status.peers)
     if (most == nullptr || activity(peer.link) > activity(most->link)) most = &peer;

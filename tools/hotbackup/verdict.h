@@ -23,7 +23,7 @@ std::string verdict_line(const GroupStatus& status, const Verdict& verdict);
 
 /// One word for one peer, and for the group: its most active peer's, "stopped" without a server.
 /// "calling", "waiting for call", "connected", "seeding", "writing", "waiting for ack",
-/// "receiving", "idle", "waiting for capture", "refused", "stopped", "not initialised".
+/// "receiving", "idle", "waiting for capture", "unlogged", "refused", "stopped", "not initialised".
 std::string peer_state(const GroupStatus& status, const PeerStatus& peer);
 std::string group_state(const GroupStatus& status);
 
