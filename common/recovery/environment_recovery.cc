@@ -23,9 +23,7 @@ constexpr std::chrono::milliseconds kLockTimeout{60'000};
 class Recovery {
  public:
   Recovery(control::Group& group, control::EnvironmentEntry& entry)
-      : group_(group),
-        entry_(entry),
-        due_(entry.last_txnid.load()) {}
+      : group_(group), entry_(entry), due_(entry.last_txnid.load()) {}
 
   Result<Recovered> run();
 
@@ -61,8 +59,8 @@ class Recovery {
   std::optional<lmdb::Transaction> txn_;
 };
 
-Result<> Recovery::for_each_frame(
-    UpdateNumber number, const std::function<Result<>(const journal::FrameView&)>& visit) {
+Result<> Recovery::for_each_frame(UpdateNumber number,
+                                  const std::function<Result<>(const journal::FrameView&)>& visit) {
   journal::Reader reader(group_.journal_directory(), group_.id());
   HOTBACKUP_TRY(reader.seek(number));
   for (bool last = false; !last;) {
@@ -152,11 +150,11 @@ Result<Recovered> Recovery::redo(std::size_t missing) {
     if (update.header.kept_local || !update.has_operations) {
       HOTBACKUP_TRY(give_up(i));
       if (recovered.update.value == 0)
-        recovered = {Outcome::kVoided, number,
-                     "update " + std::to_string(number.value) +
-                         (update.has_operations
-                              ? " touched keep-local data and had not been committed"
-                              : " changed nothing")};
+        recovered = {
+            Outcome::kVoided, number,
+            "update " + std::to_string(number.value) +
+                (update.has_operations ? " touched keep-local data and had not been committed"
+                                       : " changed nothing")};
       break;
     }
     if (!txn_) {
@@ -179,8 +177,7 @@ Result<Recovered> Recovery::redo(std::size_t missing) {
 Result<> Recovery::give_up(std::size_t from) {
   for (std::size_t i = doubtful_.size(); i > from; --i) {
     const journal::FrameHeader& header = doubtful_[i - 1].header;
-    HOTBACKUP_TRY(
-        group_.journal().set_void(header.number, {UpdateNumber(0), 0, header.checksum}));
+    HOTBACKUP_TRY(group_.journal().set_void(header.number, {UpdateNumber(0), 0, header.checksum}));
   }
   return {};
 }
