@@ -75,7 +75,8 @@ void read_all(const char* path) {
   int rc = mdb_env_create(&env);
   if (rc == 0) rc = mdb_env_set_maxdbs(env, 8);
   if (rc == 0) rc = mdb_env_open(env, path, MDB_RDONLY, 0644);
-  if (rc == ENOENT) return;
+  // An empty data file is one that LMDB has not begun: a reader fails to write its meta pages.
+  if (rc == ENOENT || rc == EBADF) return;
   if (rc == 0) rc = mdb_txn_begin(env, nullptr, MDB_RDONLY, &txn);
   if (rc != 0) stop(path, rc);
   for (const char* name : {"plain", "dups", "marks"}) {
