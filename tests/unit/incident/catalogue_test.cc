@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -44,6 +45,22 @@ TEST_CASE("every code that is raised is in the catalogue, and every entry is rai
   for (const std::string& code : raised) CHECK_MESSAGE(incident::find(code) != nullptr, code);
   for (const incident::Entry& entry : incident::catalogue())
     CHECK_MESSAGE(raised.contains(std::string(entry.code)), entry.code);
+}
+
+TEST_CASE("the operator's page is the catalogue") {
+  std::ifstream in(std::filesystem::path(HOTBACKUP_SOURCE) / "docs/operating/incidents.md");
+  std::stringstream page;
+  page << in.rdbuf();
+  std::size_t rows = 0;
+  for (const incident::Entry& entry : incident::catalogue()) {
+    std::string row = "| " + std::string(entry.code) + " | ";
+    row += std::string(incident::severity_name(entry.severity)) + " | ";
+    row += std::string(entry.meaning) + " | " + std::string(entry.action) + " |\n";
+    CHECK_MESSAGE(page.str().find(row) != std::string::npos, row);
+    ++rows;
+  }
+  const std::string text = page.str();
+  CHECK(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) == rows + 7);
 }
 
 TEST_CASE("an unknown code is not found") {
