@@ -7,9 +7,8 @@
 #include <algorithm>
 #include <asio/this_coro.hpp>
 #include <cstring>
+#include <utility>
 
-#include "common/control/retention.h"
-#include "common/journal/segment.h"
 #include "common/recovery/environment_recovery.h"
 #include "common/service/waiting_rules.h"
 #include "master/loss_limit.h"
@@ -28,16 +27,24 @@ std::uint64_t control_inode(const std::string& directory) {
   return ::stat((directory + "/control").c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-Result<> tidy_journal(control::Group& group, const config::Group& configuration) {
-  HOTBACKUP_TRY(group.keep_peer_numbers());
-  HOTBACKUP_TRY(journal::prepare_spare(group.journal_directory(), group.layout().segment_bytes));
-  // What every peer has journaled; a peer never heard since this machine started keeps everything.
-  UpdateNumber needless = group.published();
-  for (const std::string& name : configuration.peers) {
-    const control::PeerEntry* peer = group.peer(name);
-    needless = std::min(needless, UpdateNumber(peer == nullptr ? 0 : peer->journaled.load()));
+/// After a reboot the control file knows nothing of the slaves, and their claims do.
+Result<> remember_slaves(control::Group& group) {
+  HOTBACKUP_ASSIGN(const auto record, retention::read_record(group));
+  for (const retention::Claim& claim : record.claims) {
+    control::PeerEntry* entry = group.peer(claim.peer);
+    if (entry == nullptr || claim.at.number.value == 0) continue;
+    entry->seeded.store(1);
+    if (entry->journaled.load() == 0 && claim.at.number <= group.published())
+      entry->journaled.store(claim.at.number.value);
   }
-  return control::retire_segments(group, needless, configuration.keep_journal);
+  return {};
+}
+
+bool recovery_due(control::Group& group) {
+  for (std::uint32_t n = 1; n <= group.environment_count(); ++n)
+    if (const auto* entry = group.environment(EnvironmentNumber(n)))
+      if (entry->recovery_due.load() != 0) return true;
+  return false;
 }
 
 }  // namespace
@@ -54,8 +61,11 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
   if (!group->shares_pid_namespace())
     return fail(ErrorCode::kRefused, "group " + configuration.name +
                                          " is used in another pid namespace; run the server there");
-  return std::unique_ptr<GroupService>(
+  HOTBACKUP_TRY(remember_slaves(*group));
+  std::unique_ptr<GroupService> service(
       new GroupService(std::move(executor), node, configuration, std::move(group)));
+  HOTBACKUP_TRY(service->keeper_.publish_limit());
+  return service;
 }
 
 GroupService::GroupService(asio::any_io_executor executor, const service::Node& node,
@@ -67,6 +77,9 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       control_inode_(control_inode(group_->directory())),
       disk_("journal"),
       housekeeper_("housekeeping"),
+      archive_disk_("archive"),
+      keeper_(*group_, retention::rules_of(configuration, *group_)),
+      archiver_(executor, *group_, configuration, archive_disk_),
       context_{executor, *group_, configuration, node.configuration.node.name, node.id, disk_},
       unsynced_(executor),
       pause_(executor) {
@@ -94,6 +107,7 @@ asio::awaitable<Result<>> GroupService::run() {
   tasks.spawn(keep_house());
   tasks.spawn(call_peers_when_level());
   tasks.spawn(sync_what_nobody_syncs());
+  tasks.spawn(archive());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
   co_return ended;
@@ -153,7 +167,10 @@ Result<> GroupService::look_after() {
   slots_.look(group);
   note_sync_failures();
   HOTBACKUP_TRY(watch_.look(group));
-  return tidy_journal(group, configuration_);
+  HOTBACKUP_TRY(group.keep_peer_numbers());
+  if (recovery_due(group)) return {};  // it reads the journal that is here
+  HOTBACKUP_ASSIGN(forgotten_, keeper_.tidy());
+  return {};
 }
 
 // Capture and journal go on by themselves; a person hears of the disk.
@@ -174,6 +191,13 @@ void GroupService::note_sync_failures() {
   }
 }
 
+// It ends at once without a command, which is no reason for the others to end.
+asio::awaitable<void> GroupService::archive() {
+  co_await archiver_.run();
+  net::Signal never(context_.executor);
+  co_await never.wait();
+}
+
 asio::awaitable<void> GroupService::keep_house() {
   net::Signal never(context_.executor);
   std::string said;
@@ -182,6 +206,8 @@ asio::awaitable<void> GroupService::keep_house() {
     entry.alive_ns.store(wall_now().time_since_epoch().count());
     auto tidy = [this] { return look_after(); };
     const auto tidied = co_await housekeeper_.run(tidy);
+    for (const std::string& name : std::exchange(forgotten_, {}))
+      for (PeerCaller& caller : callers_) caller.forgotten(name);
     const std::string problem = tidied ? "" : tidied.error().text();
     if (!problem.empty() && problem != said)
       spdlog::warn("{}: tidying the journal: {}", configuration_.name, problem);

@@ -5,6 +5,8 @@
 #include <list>
 #include <memory>
 
+#include "common/retention/archiver.h"
+#include "common/retention/journal_keeper.h"
 #include "common/service/server.h"
 #include "master/environment_watch.h"
 #include "master/peer_caller.h"
@@ -35,6 +37,7 @@ class GroupService {
   Result<> look_after();
   void note_sync_failures();
   asio::awaitable<void> sync_what_nobody_syncs();
+  asio::awaitable<void> archive();
   bool still_serving() const;
 
   const service::Node& node_;
@@ -43,6 +46,10 @@ class GroupService {
   const std::uint64_t control_inode_;
   net::Worker disk_;
   net::Worker housekeeper_;
+  net::Worker archive_disk_;
+  retention::JournalKeeper keeper_;     // housekeeper
+  std::vector<std::string> forgotten_;  // by the last look_after()
+  retention::Archiver archiver_;
   const GroupContext context_;
   std::list<PeerCaller> callers_;
   net::Signal unsynced_;

@@ -19,6 +19,11 @@ class PeerCaller {
     if (session_ != nullptr) session_->published_moved();
   }
 
+  /// The journal's limit has released this slave: its link ends, the next one begins with a seed.
+  void forgotten(const std::string& name) {
+    if (session_ != nullptr && name == peer_.name) session_->release();
+  }
+
  private:
   asio::awaitable<Result<>> call();
   void note(const Error& error);

@@ -55,7 +55,7 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
   if (auto* welcome = std::get_if<wire::Welcome>(&message)) return on_welcome(std::move(*welcome));
   if (phase_ == Phase::kGreeting) return unexpected(message);
   if (const auto* numbers = std::get_if<wire::Acknowledge>(&message))
-    return on_numbers(numbers->journaled, numbers->applied);
+    return on_acknowledge(*numbers);
   if (const auto* numbers = std::get_if<wire::Heartbeat>(&message))
     return on_numbers(numbers->journaled, numbers->applied);
   return unexpected(message);
@@ -81,7 +81,8 @@ Result<> SenderMachine::on_welcome(wire::Welcome welcome) {
   return {};
 }
 
-Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& here) {
+Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& here,
+                                const KnownSlave& known) {
   HOTBACKUP_CHECK(phase_ == Phase::kComparing);
   const UpdateNumber number = peer_position_.number;
   const std::string at = std::to_string(number.value);
@@ -93,15 +94,24 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
     return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
                        options_.peer_name + " has update " + at + ", this master only " +
                            std::to_string(published.value) + ": it is ahead of its master"));
-  if (!here && here.error().code() == ErrorCode::kGap)
+  const bool gone = !here && here.error().code() == ErrorCode::kGap;
+  if (!here && !gone)
+    return fail(refuse(wire::RefuseReason::kDamaged, here.error().code(), here.error().text()));
+  const bool remembered = known.at.number == number;
+  if (gone && !remembered)
     return fail(refuse(wire::RefuseReason::kHistoryGone, ErrorCode::kGap,
                        "the journal no longer holds update " + std::to_string(number.next().value) +
-                           ", which " + options_.peer_name + " needs next: it needs a seed"));
-  if (!here)
-    return fail(refuse(wire::RefuseReason::kDamaged, here.error().code(), here.error().text()));
-  if (here->chain != peer_position_.chain)
+                           ", which " + options_.peer_name +
+                           " needs next: it needs a seed. Next, on " + options_.peer_name +
+                           ": hotbackup init " + options_.hello.group + " --role slave --replace"));
+  const ChainHash& chain = gone ? known.at.chain : here->chain;
+  if (chain != peer_position_.chain)
     return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
                        options_.peer_name + " has another history at update " + at));
+  if (gone || known.needs_seed) {
+    phase_ = Phase::kSeedWanted;
+    return {};
+  }
   put(wire::Stream{number.next()});
   phase_ = Phase::kStreaming;
   return {};
@@ -110,6 +120,7 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
 void SenderMachine::begin_seed(wire::SeedBegin begin) {
   HOTBACKUP_CHECK(phase_ == Phase::kSeedWanted);
   sent_ = begin.at.number;
+  begin.over = peer_position_;  // at 0, or proved to be a prefix of what is sent
   put(std::move(begin));
   phase_ = Phase::kSeeding;
 }
@@ -146,6 +157,14 @@ void SenderMachine::add_frames(std::string frames, UpdateNumber through, bool at
   put(wire::Frames{std::move(frames)}, bytes);
 }
 
+// A heartbeat tells of the copy that is still there while a seed is on its way, which may have the
+// seed's number; only a seed that is in place is acknowledged.
+Result<> SenderMachine::on_acknowledge(const wire::Acknowledge& numbers) {
+  HOTBACKUP_TRY(on_numbers(numbers.journaled, numbers.applied));
+  if (phase_ == Phase::kSeedSent && journaled_ == sent_) phase_ = Phase::kStreaming;
+  return {};
+}
+
 Result<> SenderMachine::on_numbers(UpdateNumber journaled, UpdateNumber applied) {
   const bool forward = journaled >= journaled_ && applied >= applied_;
   if (!forward || journaled > sent_ || applied > journaled)
@@ -154,7 +173,6 @@ Result<> SenderMachine::on_numbers(UpdateNumber journaled, UpdateNumber applied)
                                           std::to_string(applied.value) + ": that cannot be");
   journaled_ = journaled;
   applied_ = applied;
-  if (phase_ == Phase::kSeedSent && journaled == sent_) phase_ = Phase::kStreaming;
   while (!unacknowledged_.empty() && unacknowledged_.front().through <= journaled) {
     unacknowledged_bytes_ -= unacknowledged_.front().bytes;
     unacknowledged_.pop_front();

@@ -13,6 +13,12 @@
 
 namespace hotbackup::master {
 
+/// What is remembered of a slave, beside the journal.
+struct KnownSlave {
+  Position at;              // in this history, held by the slave once; number 0: nothing
+  bool needs_seed = false;  // it was released: what follows is not kept for it
+};
+
 /// One link to one slave, from hello to the end. Whoever owns it carries messages between it and
 /// the peer, and does what its phase asks for. After any error the link is over: what output is
 /// left (a refusal) is sent if possible, then the link is closed.
@@ -48,8 +54,10 @@ class SenderMachine {
   /// The slave's position as it said in its welcome.
   const Position& peer_position() const { return peer_position_; }
   /// `here` is this journal's position at the peer's number: kGap when the journal begins later,
-  /// kNotFound when it ends before. The verdict is the next phase, or an error with a refusal.
-  Result<> compare(UpdateNumber published, const Result<Position>& here);
+  /// kNotFound when it ends before. The verdict is the next phase, or an error with a refusal: kGap
+  /// when history is missing and the slave's copy is not known to be a prefix of it.
+  Result<> compare(UpdateNumber published, const Result<Position>& here,
+                   const KnownSlave& known = {});
 
   void begin_seed(wire::SeedBegin begin);
   void seed_part(wire::SeedPart part);
@@ -95,6 +103,7 @@ class SenderMachine {
 
   Result<> on_welcome(wire::Welcome welcome);
   Result<> on_numbers(UpdateNumber journaled, UpdateNumber applied);
+  Result<> on_acknowledge(const wire::Acknowledge& numbers);
   Result<> unexpected(const wire::Message& message) const;
   void put(wire::Message message, std::size_t bytes = 64);
   std::chrono::milliseconds silence_limit() const;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "common/net/deadline.h"
+#include "common/retention/claims.h"
 #include "common/service/server.h"
 #include "master/capture_watch.h"
 #include "master/frame_chunk.h"
@@ -19,6 +20,7 @@ constexpr std::size_t kChunkBytes = 512 * 1024;
 constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
 constexpr char kDamaged[] = "HB-journal-damaged";
 constexpr char kRulesDiffer[] = "HB-rules-differ";
+constexpr char kNeedsSeed[] = "HB-slave-needs-seed";
 
 SenderMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -31,6 +33,28 @@ Result<std::unique_ptr<journal::Reader>> open_reader(control::Group& group, Upda
   auto reader = std::make_unique<journal::Reader>(group.journal_directory(), group.id());
   HOTBACKUP_TRY(reader->seek(from));
   return reader;
+}
+
+struct Compared {
+  Result<Position> here;
+  std::optional<retention::Claim> claim;
+};
+
+Compared look_up(control::Group& group, std::string_view peer, UpdateNumber number) {
+  Compared found{fail(ErrorCode::kNotFound, "not published yet"), retention::claim_of(group, peer)};
+  if (number <= group.published())
+    found.here = journal::position_at(group.journal_directory(), group.id(), number);
+  return found;
+}
+
+/// The slave's history is this one through `at`: from now on the journal is kept for it.
+Result<> take_claim(control::Group& group, std::string_view peer, UpdateNumber number) {
+  HOTBACKUP_ASSIGN(const auto at,
+                   journal::position_at(group.journal_directory(), group.id(), number));
+  const auto claim = retention::claim_of(group, peer);
+  const bool stands = claim && !claim->needs_seed && claim->seed_from.value == 0 &&
+                      claim->at.number.value != 0 && claim->at.number <= number;
+  return stands ? Result<>() : retention::hold(group, peer, at);
 }
 
 Result<std::vector<UncapturedWriter>> look_for_writers(control::Group& group) {
@@ -194,6 +218,7 @@ asio::awaitable<void> Session::feed_loop() {
 }
 
 asio::awaitable<Result<>> Session::feed() {
+  if (released_) return released();
   switch (machine_.phase()) {
     case SenderMachine::Phase::kComparing:
       return compare();
@@ -207,6 +232,12 @@ asio::awaitable<Result<>> Session::feed() {
   return idle();
 }
 
+asio::awaitable<Result<>> Session::released() {
+  co_return fail(machine_.refuse(wire::RefuseReason::kHistoryGone, ErrorCode::kGap,
+                                 "the journal has reached its limit and " +
+                                     std::string(entry_.name) + " was released: it needs a seed"));
+}
+
 asio::awaitable<Result<>> Session::idle() {
   co_await feed_.wait();
   co_return Result<>();
@@ -217,17 +248,18 @@ asio::awaitable<Result<>> Session::compare() {
   const UpdateNumber number = machine_.peer_position().number;
   const UpdateNumber published = group.published();
   entry_.sent.store(number.value);
-  Result<Position> here = fail(ErrorCode::kNotFound, "not published yet");
-  if (number <= published) {
-    auto look = [&group, number] {
-      return journal::position_at(group.journal_directory(), group.id(), number);
-    };
-    here = co_await context_.disk.run(look);
-  }
+  const std::string_view peer(entry_.name);
+  auto look = [&group, peer, number] { return look_up(group, peer, number); };
+  Compared found = co_await context_.disk.run(look);
+  const Result<Position>& here = found.here;
   if (!here && here.error().code() == ErrorCode::kCorrupt)
     group.incidents().raise(kDamaged, "", here.error().text());
-  auto verdict = machine_.compare(published, here);
+  KnownSlave known;
+  if (found.claim) known = {found.claim->at, found.claim->needs_seed};
+  auto verdict = machine_.compare(published, here, known);
   if (verdict) group.set_link(entry_, control::LinkState::kConnected);
+  if (!verdict && verdict.error().code() == ErrorCode::kGap)
+    group.incidents().raise(kNeedsSeed, entry_.name, verdict.error().text());
   co_return verdict;
 }
 
@@ -256,6 +288,11 @@ asio::awaitable<Result<>> Session::seed() {
     if (!waited) co_return waited;
   }
   group.set_link(entry_, control::LinkState::kSeeding);
+  // Before the cut: what is published now lies in it, and what follows is kept for this slave.
+  const std::string_view peer(entry_.name);
+  auto claim = [&group, peer] { return retention::hold_for_seed(group, peer, group.published()); };
+  const auto claimed = co_await seed_worker_.run(claim);
+  if (!claimed) co_return claimed;
   auto cut = [&group] { return SeedSource::cut(group); };
   auto source = co_await seed_worker_.run(cut);
   if (!source) co_return fail(std::move(source).error());
@@ -292,15 +329,26 @@ asio::awaitable<Result<>> Session::seed() {
 }
 
 asio::awaitable<Result<>> Session::begin_streaming() {
+  control::Group& group = context_.group;
+  const UpdateNumber number = machine_.sent();
+  const std::string_view peer(entry_.name);
+  auto claim = [&group, peer, number] { return take_claim(group, peer, number); };
+  const Result<> claimed = co_await context_.disk.run(claim);
+  if (!claimed) co_return claimed;
+  auto open = [&group, number] { return open_reader(group, number.next()); };
+  auto reader = co_await context_.disk.run(open);
+  if (!reader) co_return fail(std::move(reader).error());
+  reader_ = std::move(*reader);
+  group.incidents().clear(kNeedsSeed, peer);
+  group.incidents().clear("HB-slave-forgotten", peer);
   streaming_since_ = now();
   entry_.seeded.store(1);
   context_.group.incidents().clear(kRulesDiffer, entry_.name);
   context_.group.set_link(entry_, control::LinkState::kStreaming);
   spdlog::info("{}: {}: streaming from update {}", context_.configuration.name, entry_.name,
-               human_count(machine_.sent().next().value));
+               human_count(number.next().value));
   if (seeded_at_.value == 0) co_return Result<>();
   entry_.seeded_at.store(seeded_at_.value);
-  control::Group& group = context_.group;
   const UpdateNumber through = seeded_everywhere(group, context_.configuration);
   auto mend = [&group, through] { return group.mend_unlogged(through); };
   co_return co_await context_.disk.run(mend);
@@ -309,11 +357,6 @@ asio::awaitable<Result<>> Session::begin_streaming() {
 asio::awaitable<Result<>> Session::stream() {
   control::Group& group = context_.group;
   if (reader_ == nullptr) {
-    const UpdateNumber from = machine_.sent().next();
-    auto open = [&group, from] { return open_reader(group, from); };
-    auto reader = co_await context_.disk.run(open);
-    if (!reader) co_return fail(std::move(reader).error());
-    reader_ = std::move(*reader);
     Result<> begun = co_await begin_streaming();
     if (!begun) co_return begun;
   }

@@ -36,6 +36,11 @@ class Session {
   asio::awaitable<Result<>> run();
   /// The published number may have moved.
   void published_moved() { feed_.notify(); }
+  /// The slave has no claim on the journal any more: the link ends.
+  void release() {
+    released_ = true;
+    feed_.notify();
+  }
   /// It has streamed for a check period: the pause before the next call may be short again.
   bool worked() const;
 
@@ -48,13 +53,14 @@ class Session {
   asio::awaitable<void> pause_after_failure();
   asio::awaitable<Result<>> feed();
   asio::awaitable<Result<>> idle();
+  asio::awaitable<Result<>> released();
   asio::awaitable<Result<>> compare();
   asio::awaitable<Result<>> wait_for_capture();
   asio::awaitable<Result<>> seed();
   asio::awaitable<Result<>> stream();
+  asio::awaitable<Result<>> begin_streaming();
   asio::awaitable<Result<>> send_rest();
   Result<> read_ahead();
-  asio::awaitable<Result<>> begin_streaming();
   void note_numbers();
   void end(Error error);
 
@@ -69,7 +75,8 @@ class Session {
   net::Signal pause_;
   std::unique_ptr<journal::Reader> reader_;
   std::optional<Error> error_;
-  UpdateNumber seeded_at_;    // of the seed this link began with
+  UpdateNumber seeded_at_;  // of the seed this link began with
+  bool released_ = false;
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;
 };

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <utility>
 
-#include "common/control/retention.h"
 #include "common/journal/reader.h"
 #include "common/journal/segment.h"
 #include "common/service/waiting_rules.h"
@@ -27,6 +26,7 @@ constexpr char kDiskFull[] = "HB-disk-full";
 constexpr char kSyncFailed[] = "HB-journal-sync-failed";
 // A failure that was got over stays in sight this long.
 constexpr std::chrono::minutes kFailureShown(1);
+constexpr char kAtLimit[] = "HB-journal-limit";
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
@@ -68,8 +68,10 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
     return fail(ErrorCode::kFenced, "node " + node.configuration.node.name + " is not a slave of " +
                                         configuration.name);
   HOTBACKUP_TRY(group->hold_server(Server::kSlave));
-  return std::unique_ptr<GroupService>(
+  std::unique_ptr<GroupService> service(
       new GroupService(std::move(executor), node, configuration, std::move(group)));
+  HOTBACKUP_TRY(service->keeper_.publish_limit());
+  return service;
 }
 
 GroupService::GroupService(asio::any_io_executor executor, const service::Node& node,
@@ -80,6 +82,9 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       configuration_(configuration),
       group_(std::move(group)),
       control_inode_(control_inode(group_->directory())),
+      keeper_(*group_, retention::rules_of(configuration, *group_)),
+      archive_disk_("archive"),
+      archiver_(executor, *group_, configuration, archive_disk_),
       copies_(*group_),
       session_left_(executor),
       self_(std::make_shared<GroupService*>(this)),
@@ -118,6 +123,7 @@ asio::awaitable<Result<>> GroupService::run() {
       group_->set_link(*entry, control::LinkState::kWaitingForCall);
   net::TaskGroup tasks(executor_, net::TaskGroup::End::kAllTogether);
   tasks.spawn(keep_house());
+  tasks.spawn(archive());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
   co_await asio::this_coro::throw_if_cancelled(false);
@@ -224,8 +230,10 @@ void GroupService::note_disk(const Error* error) {
   const journal::SharedTail& tail = group_->layout().tail;
   const std::uint32_t failures = tail.failures.load();
   if (error != nullptr && error->code() == ErrorCode::kNoSpace) {
-    incidents.raise(kDiskFull, "", error->text());
-    disk_full_ = true;
+    // Without an error of the disk it is our own limit.
+    const bool at_limit = error->os_error() == 0;
+    incidents.raise(at_limit ? kAtLimit : kDiskFull, "", error->text());
+    disk_full_ = !at_limit;
   } else if (error == nullptr && std::exchange(disk_full_, false)) {
     incidents.clear(kDiskFull);
   }
@@ -256,7 +264,7 @@ Result<> GroupService::perform_now(std::vector<Work>& work) {
   if (const auto* begin = std::get_if<wire::SeedBegin>(&work.front())) {
     applier_->stop();
     seeder_ = std::make_unique<Seeder>(*group_, copies_);
-    return seeder_->begin(begin->at, begin->environments);
+    return seeder_->begin(begin->at, begin->environments, begin->over.number.value != 0);
   }
   if (seeder_ == nullptr) return fail(ErrorCode::kProtocol, "a part of no seed");
   if (const auto* end = std::get_if<wire::SeedEnd>(&work.front())) {
@@ -305,13 +313,19 @@ Result<> GroupService::start_applier() {
   return started;
 }
 
-Result<> GroupService::tidy_journal() {
-  HOTBACKUP_TRY(
-      journal::prepare_spare(group_->journal_directory(), group_->layout().segment_bytes));
-  HOTBACKUP_ASSIGN(const auto range, read_applied(*group_));
-  // What the copies hold durably; without a range nothing is known to be.
-  return control::retire_segments(*group_, range ? range->lower : UpdateNumber(0),
-                                  configuration_.keep_journal);
+// It ends at once without a command, which is no reason for the others to end.
+asio::awaitable<void> GroupService::archive() {
+  co_await archiver_.run();
+  net::Signal never(executor_);
+  co_await never.wait();
+}
+
+// A clean stop of the applier leaves nothing in the copies that is not durable.
+Result<> GroupService::settle_copies() {
+  if (seeder_ != nullptr || !applier_->working()) return {};
+  if (applier_->durable() == applier_->applied()) return {};
+  applier_->stop();
+  return start_applier();
 }
 
 asio::awaitable<void> GroupService::keep_house() {
@@ -324,8 +338,13 @@ asio::awaitable<void> GroupService::keep_house() {
   while (still_serving()) {
     entry.alive_ns.store(wall_now().time_since_epoch().count());
     clear_old_failure();
-    auto tidy = [this] { return tidy_journal(); };
+    auto tidy = [this] { return keeper_.tidy(); };
     const auto tidied = co_await housekeeper_.run(tidy);
+    if (keeper_.wants_durable_copies()) {
+      auto settle = [this] { return settle_copies(); };
+      const auto settled = co_await journal_worker_.run(settle);
+      if (!settled) spdlog::error("{}: {}", configuration_.name, settled.error().text());
+    }
     const std::string problem = tidied ? "" : tidied.error().text();
     if (!problem.empty() && problem != said)
       spdlog::warn("{}: tidying the journal: {}", configuration_.name, problem);

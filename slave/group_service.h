@@ -10,6 +10,8 @@
 #include "common/control/group.h"
 #include "common/net/task_group.h"
 #include "common/net/worker.h"
+#include "common/retention/archiver.h"
+#include "common/retention/journal_keeper.h"
 #include "common/service/server.h"
 #include "slave/applier.h"
 #include "slave/copies.h"
@@ -66,21 +68,25 @@ class GroupService {
   std::optional<Refusal> check_caller(const wire::Hello& hello);
   std::optional<Refusal> compare_rules(const wire::Hello& hello);
   asio::awaitable<void> keep_house();
+  asio::awaitable<void> archive();
   bool still_serving() const;
   void note_disk(const Error* error);
   void clear_old_failure();
 
   // On the journal thread.
   Result<> start_applier();
+  Result<> settle_copies();
   Result<> perform_now(std::vector<Work>& work);
   Result<> append_frames(const std::vector<Work>& work);
-  Result<> tidy_journal();
 
   const asio::any_io_executor executor_;
   const service::Node& node_;
   const config::Group& configuration_;
   const std::unique_ptr<control::Group> group_;
   const std::uint64_t control_inode_;
+  retention::JournalKeeper keeper_;  // housekeeper
+  net::Worker archive_disk_;
+  retention::Archiver archiver_;
   Copies copies_;
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end

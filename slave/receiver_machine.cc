@@ -102,8 +102,11 @@ Result<std::optional<Work>> ReceiverMachine::on_stream(const wire::Stream& strea
 }
 
 Result<std::optional<Work>> ReceiverMachine::on_seed_begin(wire::SeedBegin begin) {
-  if (position_.number.value != 0 || begin.at.number.value == 0)
-    return fail(ErrorCode::kProtocol, hello_.node_name + " would seed a copy that has a position");
+  if (begin.at.number.value == 0 || begin.at.number < position_.number)
+    return fail(ErrorCode::kProtocol, hello_.node_name + " would seed with less than is here");
+  if (position_.number.value != 0 && begin.over != position_)
+    return fail(ErrorCode::kProtocol,
+                hello_.node_name + " would seed a copy that it does not know");
   position_ = begin.at;
   phase_ = Phase::kSeeding;
   return Work(std::move(begin));

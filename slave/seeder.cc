@@ -34,14 +34,27 @@ Result<std::string> Seeder::place_for(const update::EnvironmentBody& environment
   return path;
 }
 
-Result<> Seeder::begin(const Position& at,
-                       const std::vector<update::EnvironmentBody>& environments) {
+// Known to be a prefix are the updates; what somebody else wrote to a copy is not among them.
+Result<> Seeder::add_copies(std::vector<std::string>& ours) const {
+  for (const control::Incident& incident : group_.incidents().open())
+    if (incident.code == "HB-copy-written" || incident.code == "HB-copy-replaced")
+      return fail(ErrorCode::kRefused,
+                  incident.text + ": a seed does not overwrite that. Next: " + "hotbackup init " +
+                      group_.layout().group_name + " --role slave --replace");
+  for (std::uint32_t n = 1; n <= group_.environment_count(); ++n)
+    if (const auto* entry = group_.environment(EnvironmentNumber(n))) ours.push_back(entry->path);
+  return {};
+}
+
+Result<> Seeder::begin(const Position& at, const std::vector<update::EnvironmentBody>& environments,
+                       bool over_copies) {
   at_ = at;
   copies_.close_all();
   targets_.clear();
   items_ = bytes_ = 0;
   HOTBACKUP_ASSIGN(const auto unfinished, read_seeding(group_));
-  const std::vector<std::string> ours = unfinished.value_or(std::vector<std::string>{});
+  std::vector<std::string> ours = unfinished.value_or(std::vector<std::string>{});
+  if (over_copies) HOTBACKUP_TRY(add_copies(ours));
   std::vector<std::string> paths;
   for (const auto& environment : environments) {
     HOTBACKUP_ASSIGN(const auto path, place_for(environment, ours));

@@ -28,8 +28,10 @@ class Seeder {
   Seeder& operator=(const Seeder&) = delete;
 
   /// kRefused, naming the path, when a target holds items that no unfinished seed of ours put
-  /// there. The group's id must have been adopted before.
-  Result<> begin(const Position& at, const std::vector<update::EnvironmentBody>& environments);
+  /// there; `over_copies`: the copies of this group, which the master knows to be a prefix of its
+  /// history, may hold them. The group's id must have been adopted before.
+  Result<> begin(const Position& at, const std::vector<update::EnvironmentBody>& environments,
+                 bool over_copies = false);
   /// `body` as SeedPart carries it. kNoSpace when the disk is full.
   Result<> part(EnvironmentNumber environment, std::string_view body);
   /// Puts everything in place, restarts the journal after `at`, sets the group's epoch and applied
@@ -45,6 +47,7 @@ class Seeder {
  private:
   Result<std::string> place_for(const update::EnvironmentBody& environment,
                                 const std::vector<std::string>& ours) const;
+  Result<> add_copies(std::vector<std::string>& ours) const;
   Result<> take_over();
 
   control::Group& group_;

@@ -95,6 +95,10 @@ struct Group {
   std::optional<milliseconds> keep_journal = std::chrono::hours(24);
   std::uint64_t segment_bytes = 32 << 20;  // a multiple of 4096
   Apply apply = Apply::kAtOnce;            // until the first pause or resume
+  std::optional<std::uint64_t> journal_limit_bytes = 50'000'000'000;
+  bool journal_limit_set = false;  // else at most half the free space
+  AtJournalLimit at_journal_limit = AtJournalLimit::kForgetSlave;
+  std::string archive;  // a shell command with %p and %f, or empty
   std::vector<Environment> environments;
 
   std::optional<LossLimit> loss_limit =
@@ -108,8 +112,6 @@ struct Group {
   std::optional<milliseconds> boot_wait = std::chrono::seconds(10);
   Rejoin rejoin = Rejoin::kRewind;
   std::optional<milliseconds> test_period = std::chrono::seconds(30);
-  std::optional<std::uint64_t> journal_limit_bytes = 50'000'000'000;
-  AtJournalLimit at_journal_limit = AtJournalLimit::kForgetSlave;
   std::vector<std::string> files;
   std::optional<milliseconds> rpo;
   std::optional<milliseconds> rto;

@@ -70,7 +70,7 @@ Json group_json(const Group& group) {
   json["journal_limit"] =
       group.journal_limit_bytes ? size_to_text(*group.journal_limit_bytes) : "off";
   json["at_journal_limit"] = word_of(kAtJournalLimit, group.at_journal_limit);
-  json["archive"] = "off";
+  json["archive"] = group.archive.empty() ? "off" : group.archive;
   json["files"] = group.files;
   json["rpo"] = off_or(group.rpo);
   json["rto"] = off_or(group.rto);

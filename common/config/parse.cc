@@ -91,6 +91,20 @@ Result<std::uint64_t> parse_segment_size(std::string_view text) {
   return (bytes + 4095) & ~std::uint64_t{4095};
 }
 
+/// %p, %f and %% are all it may hold; without a path or a name it could not do its work.
+Result<std::string> parse_archive(std::string_view text) {
+  bool takes_segment = text.empty();
+  for (std::size_t at = text.find('%'); at != text.npos; at = text.find('%', at + 2)) {
+    const char what = at + 1 < text.size() ? text[at + 1] : '\0';
+    if (what != 'p' && what != 'f' && what != '%')
+      return fail(ErrorCode::kConfig, "'%' stands before p (path), f (file name) or %");
+    takes_segment = takes_segment || what != '%';
+  }
+  if (!takes_segment)
+    return fail(ErrorCode::kConfig, "it names no segment: %p is its path, %f its file name");
+  return std::string(text);
+}
+
 class FileReader {
  public:
   FileReader(std::string_view source) : faults_(source) { configuration_.source = source; }
@@ -234,7 +248,6 @@ class FileReader {
     } else {
       reader.promise("apply", {"at once"}, parse_duration);
     }
-    reader.promise("archive", {"off", ""}, any_text);
     for (std::string_view hook :
          {"before_promote", "on_promote", "on_demote", "post_restore", "drill"}) {
       reader.promise(hook, {"", "off"}, any_text);
@@ -247,12 +260,7 @@ class FileReader {
     reader.read("segment_size", group.segment_bytes, parse_segment_size);
     reader.read_or_off("boot_wait", group.boot_wait, parse_duration);
     reader.read_or_off("test_period", group.test_period, parse_duration);
-    if (reader.read_or_off("journal_limit", group.journal_limit_bytes, parse_size) &&
-        group.journal_limit_bytes && *group.journal_limit_bytes < group.segment_bytes) {
-      reader.refuse("journal_limit", reader.at("journal_limit"),
-                    "it is less than one segment, " + size_to_text(group.segment_bytes));
-    }
-    reader.read("at_journal_limit", group.at_journal_limit, one_of(kAtJournalLimit));
+    read_journal_limit(reader, group);
     reader.read_list("files", parse_absolute_path,
                      [&](std::string file, Mark) { group.files.push_back(std::move(file)); });
     reader.read_or_off("rpo", group.rpo, parse_duration);
@@ -269,6 +277,24 @@ class FileReader {
     if (limited && group.peers.empty()) {
       reader.faults().warn(reader.at("loss_limit"),
                            "'loss_limit' in [[group]]: without peers nothing is acknowledged");
+    }
+  }
+
+  void read_journal_limit(TableReader& reader, Group& group) {
+    group.journal_limit_set =
+        reader.read_or_off("journal_limit", group.journal_limit_bytes, parse_size);
+    // One that is written and one that is kept.
+    if (group.journal_limit_bytes && *group.journal_limit_bytes < 2 * group.segment_bytes) {
+      reader.refuse("journal_limit", reader.at("journal_limit"),
+                    "it is less than two segments, " + size_to_text(2 * group.segment_bytes));
+    }
+    reader.read("at_journal_limit", group.at_journal_limit, one_of(kAtJournalLimit));
+    if (const std::string* text = reader.string("archive"); text != nullptr && *text != "off") {
+      if (const auto command = parse_archive(*text)) {
+        group.archive = *command;
+      } else {
+        reader.refuse("archive", reader.at("archive"), command.error().text());
+      }
     }
   }
 

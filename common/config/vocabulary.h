@@ -34,8 +34,7 @@ inline constexpr std::array kAtJournalLimit =
 inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp", "heartbeat_url"};
 inline constexpr std::string_view kPeerWithoutEffect[] = {"fingerprint", "rate"};
 inline constexpr std::string_view kGroupWithoutEffect[] = {
-    "boot_wait", "rejoin", "test_period", "journal_limit", "at_journal_limit",
-    "files",     "rpo",    "rto",         "reports"};
+    "boot_wait", "rejoin", "test_period", "files", "rpo", "rto", "reports"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

@@ -89,6 +89,8 @@ class Group {
   Result<> mend_unlogged(UpdateNumber seeded);
   bool is_unlogged() const;
 
+  /// No captured update makes the journal larger than this; 0: no limit. Durable in group.toml.
+  Result<> limit_journal(std::uint64_t bytes_max);
   /// `hotbackup unlink`: role none, for good. Capture lets writes pass, servers drop the group.
   Result<> turn_off();
 

@@ -82,6 +82,17 @@ bool Group::is_unlogged() const {
                      [](const EnvironmentEntry& entry) { return entry.state.load() != 0; });
 }
 
+Result<> Group::limit_journal(std::uint64_t bytes_max) {
+  HOTBACKUP_ASSIGN(auto lock, journal_->lock());
+  HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));
+  if (stored.journal_bytes_max != bytes_max) {
+    stored.journal_bytes_max = bytes_max;
+    HOTBACKUP_TRY(write_group_file(directory_, stored));
+  }
+  layout_->tail.bytes_max.store(bytes_max);
+  return {};
+}
+
 Result<> Group::turn_off() {
   HOTBACKUP_ASSIGN(auto lock, journal_->lock());
   HOTBACKUP_ASSIGN(auto stored, read_group_file(directory_));

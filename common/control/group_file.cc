@@ -131,6 +131,7 @@ Result<GroupRecord> read_record(const toml::table& table) {
   record.permissions.gid = id_of(fields.number("gid"));
   record.permissions.mode = static_cast<mode_t>(fields.number("mode"));
   record.segment_bytes = fields.number("segment_bytes");
+  record.journal_bytes_max = table["journal_bytes_max"].value_or(std::uint64_t{0});
   if (const toml::array* peers = fields.list("peers"))
     for (const toml::node& peer : *peers) record.peers.push_back(peer.value_or(std::string()));
   if (!fields.missing().empty())
@@ -197,6 +198,7 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
       << "gid = " << static_cast<std::uint32_t>(record.permissions.gid) << "\n"
       << "mode = 0o" << std::oct << record.permissions.mode << std::dec << "\n"
       << "segment_bytes = " << record.segment_bytes << "\n"
+      << "journal_bytes_max = " << record.journal_bytes_max << "\n"
       << "peers = [";
   for (std::size_t i = 0; i < record.peers.size(); ++i)
     out << (i == 0 ? "" : ", ") << quoted(record.peers[i]);

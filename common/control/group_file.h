@@ -39,6 +39,7 @@ struct GroupRecord {
   os::Permissions permissions;  // of files of this group; uid/gid -1: leave
   std::uint64_t segment_bytes = 32 << 20;
   LossLimit limit;
+  std::uint64_t journal_bytes_max = 0;  // commits are refused beyond it; 0: no limit
   std::vector<std::string> peers;
   std::vector<PatternRecord> patterns;
   std::vector<EnvironmentRecord> environments;

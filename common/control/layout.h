@@ -14,7 +14,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 6;
+inline constexpr std::uint32_t kVersion = 7;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -189,6 +189,7 @@ struct Layout {
   std::atomic<std::uint32_t> published_sleepers;
   std::atomic<std::uint32_t> acknowledged_wake;  // futex: changes when a peer's numbers moved
   std::atomic<std::uint64_t> applied;            // slave: visible in every copy through this
+  std::atomic<std::uint64_t> journal_limit;      // in force, in bytes; 0: none, or no server yet
 
   // Commands and the applier: who has changed <group>/applying counts `request` up and wakes; the
   // applier sets the state, then `answered`, then notifies acknowledged_wake.

@@ -135,6 +135,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
   l.tail.chain = tail.chain;
   l.tail.epoch = tail.epoch;
   l.tail.generation.store(1);
+  l.tail.bytes_max.store(record.journal_bytes_max);
 
   for (const PatternRecord& pattern : record.patterns) add_pattern(pattern);
   for (const std::string& name : record.peers) (void)peer(name);

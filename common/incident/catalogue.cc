@@ -16,6 +16,9 @@ constexpr Entry kCatalogue[] = {
      "An update cannot be applied to a copy; receiving goes on, applying does not.",
      "mend what the text names and type hotbackup retry GROUP, or go on without the update: "
      "hotbackup skip GROUP N --reason TEXT"},
+    {"HB-archive-failed", kError,
+     "The archive command failed on a journal segment; it is tried again, and the journal grows.",
+     "mend what the text says, or set archive = \"off\""},
     {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
      "seed anew: hotbackup init GROUP --role slave --replace"},
     {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",
@@ -28,11 +31,17 @@ constexpr Entry kCatalogue[] = {
      "stop that program, then seed anew: hotbackup init GROUP --role slave --replace"},
     {"HB-disk-full", kError, "The slave's disk has no room for the journal.",
      "make room; it goes on by itself"},
+    {"HB-environment-sync-failed", kError,
+     "The disk failed a sync of an environment; the journal keeps everything from then on.",
+     "look after the disk, compare the copies, then restart hotbackup-master"},
     {"HB-journal-damaged", kError, "The journal holds something that was not written so.",
      "stop the programs that write to this group, and restore the segment or begin anew from the "
      "better copy"},
     {"HB-journal-failed", kError, "The journal could not be synced and takes no more updates.",
      "stop the programs that write to this group, mend the disk, start them again"},
+    {"HB-journal-limit", kError, "The journal is at its limit, and something needs all of it.",
+     "see to what holds it (hotbackup status), or hotbackup forget GROUP NODE, or raise "
+     "journal_limit"},
     {"HB-journal-sync-failed", kError,
      "A write or sync of the journal failed; nothing is acknowledged from that segment any more.",
      "look after the disk; the journal goes on in a new segment as soon as it can"},
@@ -65,6 +74,12 @@ constexpr Entry kCatalogue[] = {
      "The keep-local rules of two nodes differ, so nothing is sent between them.",
      "make keep_local equal in both configurations and type hotbackup init GROUP --role ROLE again "
      "on both nodes"},
+    {"HB-slave-forgotten", kError,
+     "The journal reached its limit and a slave was released: it needs a seed.",
+     "nothing where it comes back as it was: it is seeded by itself; else on the slave: hotbackup "
+     "init GROUP --role slave --replace"},
+    {"HB-slave-needs-seed", kError, "The history that a slave needs is not kept any more.",
+     "on the slave: hotbackup init GROUP --role slave --replace"},
     {"HB-slot-stuck", kWarning,
      "A commit has not ended for more than a second: nothing later is sent to the slaves.",
      "look at the process that the text names"},

@@ -164,6 +164,7 @@ Result<Appended> Journal::append(os::SharedLock& lock, PendingUpdate& update, Fr
   (void)lock;  // proof that the caller holds it
   HOTBACKUP_TRY(go_on_after_failure());
   HOTBACKUP_TRY(update.prepare());
+  if (fields.kind == FrameKind::kUpdate) HOTBACKUP_TRY(check_limit(update.total_bytes()));
   fields.group = group_;
   fields.number = UpdateNumber(tail_.made.load()).next();
   fields.update_bytes = update.total_bytes();
@@ -226,6 +227,7 @@ Result<> Journal::append_received(os::SharedLock& lock, const FrameView& frame) 
   if (frame.header.part == 0) {
     HOTBACKUP_TRY(go_on_after_failure());
     partial_bytes_ = 0;
+    HOTBACKUP_TRY(check_limit(frame.header.update_bytes));
     HOTBACKUP_TRY(make_room(frame.header.update_bytes));
     partial_generation_ = tail_.generation.load();
   } else if (partial_generation_ != tail_.generation.load()) {

@@ -81,6 +81,8 @@ class Journal {
   Result<> mend_tail();
   Result<std::shared_ptr<os::File>> active();
   Result<> make_room(std::uint64_t needed_bytes);
+  /// kNoSpace without an OS error where a new segment would lead beyond the limit.
+  Result<> check_limit(std::uint64_t needed_bytes);
   Result<> sync_active_before_switch();
   Result<> leave_failed_segment();
   Result<> go_on_after_failure();

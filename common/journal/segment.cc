@@ -170,6 +170,14 @@ Result<> prepare_spare(os::Directory& directory, std::uint64_t segment_bytes) {
   return directory.rename(temporary, std::string(kSparePrefix) + "0" + std::string(".tmp"));
 }
 
+Result<> remove_spares(os::Directory& directory, std::size_t most) {
+  HOTBACKUP_ASSIGN(auto names, directory.list());
+  std::erase_if(names, [](const std::string& name) { return !is_spare(name); });
+  for (std::size_t i = most; i < names.size(); ++i)
+    HOTBACKUP_TRY(remove_if_there(directory, names[i]));
+  return {};
+}
+
 Result<> retire_segment(os::Directory& directory, UpdateNumber first, std::uint64_t segment_bytes) {
   const std::string name = segment_name(first);
   HOTBACKUP_ASSIGN(auto file, directory.open(name, /*writable=*/false));

@@ -53,6 +53,9 @@ Result<std::unique_ptr<os::File>> make_segment(os::Directory& directory,
 /// Puts a zero-filled, synced spare of this size in place unless one is there.
 Result<> prepare_spare(os::Directory& directory, std::uint64_t segment_bytes);
 
+/// Removes spares until at most this many are there.
+Result<> remove_spares(os::Directory& directory, std::size_t most);
+
 /// Takes a segment out of the journal: it becomes a spare if it has the standard size and fewer
 /// than two spares are there, else it is removed.
 Result<> retire_segment(os::Directory& directory, UpdateNumber first, std::uint64_t segment_bytes);

@@ -22,6 +22,9 @@ struct SharedTail {
   std::atomic<std::uint64_t> generation;
   std::atomic<std::uint64_t> segment_first;  // names the active segment; 0: none yet
 
+  // No update begins a segment that would make the journal larger; 0: no limit. Control frames may.
+  std::atomic<std::uint64_t> bytes_max;
+
   // Guarded by append_lock.
   std::uint64_t segment_bytes;  // its size
   std::uint64_t offset;         // where the next frame goes

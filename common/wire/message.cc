@@ -124,6 +124,7 @@ void put(const SeedBegin& from, proto::Message& to) {
   proto::SeedBegin& begin = *to.mutable_seed_begin();
   put(from.at, *begin.mutable_at());
   begin.set_items(from.items);
+  if (from.over.number.value != 0) put(from.over, *begin.mutable_over());
   for (const update::EnvironmentBody& environment : from.environments) {
     // The body of an environment frame is the same message: one writer for both.
     begin.add_environment()->ParseFromString(update::write_environment(environment));
@@ -133,7 +134,7 @@ void put(const SeedBegin& from, proto::Message& to) {
 Result<Message> get(const proto::SeedBegin& from) {
   if (from.environment_size() > static_cast<int>(kEnvironmentsMax))
     return fail(ErrorCode::kProtocol, "a seed of more environments than a group can have");
-  SeedBegin begin{get(from.at()), {}, from.items()};
+  SeedBegin begin{get(from.at()), {}, from.items(), get(from.over())};
   for (const proto::EnvironmentBody& environment : from.environment()) {
     HOTBACKUP_ASSIGN(auto body, update::read_environment(environment.SerializeAsString()));
     begin.environments.push_back(std::move(body));

@@ -78,6 +78,7 @@ struct SeedBegin {
   Position at;
   std::vector<update::EnvironmentBody> environments;
   std::uint64_t items = 0;  // about how many
+  Position over;            // what the slave has and the master knows to be a prefix; at 0: nothing
 };
 
 struct SeedPart {

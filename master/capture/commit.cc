@@ -72,6 +72,14 @@ void CommitProtocol::advance_walk(std::uint64_t txnid) {
   }
 }
 
+// The master server tells of the journal's limit; without one, who is refused does.
+void CommitProtocol::tell_at_limit(const Error& error) {
+  if (error.code() != ErrorCode::kNoSpace || error.os_error() != 0) return;
+  if (group_.server_alive(control::Group::Server::kMaster)) return;
+  group_.incidents().raise("HB-journal-limit", "",
+                           error.text() + "; commits are refused, and no hotbackup-master runs");
+}
+
 Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, bool durable,
                                                  Claim& claim) {
   const bool baseline_due = entry_.baselined.load() == 0;
@@ -107,6 +115,7 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   }
   if (appended) admitted(group_, claim);
   if (!appended && announced.value != 0) group_.clear_slot(entry_, announced);
+  if (!appended) tell_at_limit(appended.error());
   return appended;
 }
 

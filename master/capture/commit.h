@@ -36,6 +36,7 @@ class CommitProtocol {
                                            Claim& claim);
   Result<journal::Appended> append(Recorder& recorder, TxnId txnid, bool durable, Claim& claim);
   int check_bypass(std::uint64_t last);
+  void tell_at_limit(const Error& error);
   void void_update(const journal::Appended& appended);
   void advance_walk(std::uint64_t txnid);
 

@@ -39,6 +39,7 @@ struct Session {
 void add_init(CLI::App& app, Session& session);
 void add_run(CLI::App& app, Session& session);
 void add_recover(CLI::App& app, Session& session);
+void add_forget(CLI::App& app, Session& session);
 void add_unlink(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_role(CLI::App& app, Session& session);

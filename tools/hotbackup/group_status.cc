@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/config/vocabulary.h"
 #include "common/control/apply_decisions.h"
 #include "common/control/shared_text.h"
 #include "common/incident/catalogue.h"
 #include "common/journal/reader.h"
+#include "common/retention/rules.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -186,6 +188,31 @@ Result<> read_applying(control::Group& group, const config::Group& settings, Gro
   return {};
 }
 
+void read_journal(control::Group& group, const config::Group& settings, GroupStatus& status) {
+  const retention::Rules rules = retention::rules_of(settings, group);
+  JournalStatus& journal = status.journal;
+  if (const auto segments = retention::segments_of(group); segments && !segments->empty()) {
+    journal.first = segments->front().first.value;
+    journal.bytes = retention::bytes_of(*segments);
+    journal.segments = segments->size();
+  }
+  journal.limit_bytes = rules.limit_bytes;
+  // The default follows the free space as it was when the server started.
+  if (const std::uint64_t in_force = group.layout().journal_limit.load(); in_force != 0)
+    journal.limit_bytes = in_force;
+  journal.at_limit = config::word_of(config::kAtJournalLimit, settings.at_journal_limit);
+  journal.kept_for = retention::why_kept(group, rules);
+  const auto record = retention::read_record(group);
+  if (!record) return;
+  if (rules.archive) journal.archived = record->archived.value;
+  for (PeerStatus& peer : status.peers) {
+    const retention::Claim* claim = record->find(peer.name);
+    if (claim == nullptr) continue;
+    peer.needs_seed = claim->needs_seed;
+    if (const auto held = claim->holds()) peer.pins = held->value;
+  }
+}
+
 }  // namespace
 
 Reached reached_by_peers(control::Group& group, const config::Group& settings) {
@@ -233,6 +260,7 @@ Result<GroupStatus> read_status(const config::Configuration& configuration,
   read_tables(group, settings, status);
   read_numbers(group, settings, status);
   if (status.role == control::Role::kSlave) HOTBACKUP_TRY(read_applying(group, settings, status));
+  read_journal(group, settings, status);
   status.now = wall_now();
   return status;
 }

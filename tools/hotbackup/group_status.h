@@ -18,6 +18,8 @@ struct PeerStatus {
   control::LinkState link = control::LinkState::kStopped;
   std::string text;  // why it is so, if it failed
   bool seeded = false;
+  bool needs_seed = false;            // released from the journal, or being seeded
+  std::optional<std::uint64_t> pins;  // the journal is kept for it from the update after this
   std::uint64_t sent = 0;
   std::uint64_t journaled = 0;
   std::uint64_t applied = 0;
@@ -56,6 +58,17 @@ struct Stretch {
   std::optional<WallTime> oldest;  // commit time of its first update
 };
 
+/// What is on the disk of the journal, and why.
+struct JournalStatus {
+  std::uint64_t first = 0;  // oldest update that is kept
+  std::uint64_t bytes = 0;
+  std::uint64_t segments = 0;
+  std::optional<std::uint64_t> limit_bytes;
+  std::string at_limit;
+  std::string kept_for;  // what holds the oldest closed segment, in words; "" when nothing does
+  std::optional<std::uint64_t> archived;  // nothing without an archive command
+};
+
 struct GroupStatus {
   std::string name;
   std::string node;
@@ -82,6 +95,7 @@ struct GroupStatus {
   std::vector<PeerStatus> peers;
   std::vector<EnvironmentStatus> environments;
   std::vector<Incident> incidents;
+  JournalStatus journal;
   control::ApplyState applying = control::ApplyState::kRunning;  // of a slave
   std::uint64_t stopped_at = 0;  // the update that cannot be applied
   ServerStatus server;           // the one that serves the group in its role

@@ -78,8 +78,9 @@ Result<std::string> put_aside(const EnvironmentOnDisk& environment, const std::s
 }
 
 Result<> make_group_directory(InitPlan& plan, const std::string& time) {
-  if (plan.restart_unlinked)
-    HOTBACKUP_TRY(rename_aside(plan.directory, plan.directory + ".unlinked-" + time));
+  if (!plan.keep_aside_as.empty())
+    HOTBACKUP_TRY(
+        rename_aside(plan.directory, plan.directory + "." + plan.keep_aside_as + "-" + time));
   const fs::path groups = fs::path(plan.directory).parent_path();
   // Programs of other users pass through here to their group.
   const os::Permissions passage{static_cast<uid_t>(-1), static_cast<gid_t>(-1), 0755};
@@ -272,8 +273,10 @@ void add_init(CLI::App& app, Session& session) {
       ->type_name("ROLE")
       ->required()
       ->check(CLI::IsMember({"master", "slave"}));
-  command->add_flag("--replace", options->replace,
-                    "on a slave: data that is in the way is kept aside, as PATH.replaced-TIME");
+  command->add_flag(
+      "--replace", options->replace,
+      "on a slave: data that is in the way, and a group that exists, are kept aside as "
+      "PATH.replaced-TIME; it begins anew with a seed");
   command->add_flag("--dry-run", options->dry_run, "says what would be done, and changes nothing");
   command->footer("May be run again after environments or peers were added.");
   command->callback([&session, options] {

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 /// Takes over an existing group, or notes that it is new. Only peers and environments may change.
 Result<> plan_record(const config::Configuration& configuration, const config::Group& settings,
-                     control::Role role, InitPlan& plan) {
+                     control::Role role, bool replace, InitPlan& plan) {
   control::GroupRecord& record = plan.record;
   auto existing = control::read_group_file(plan.directory);
   if (!existing && existing.error().code() != ErrorCode::kNotFound)
@@ -28,13 +28,15 @@ Result<> plan_record(const config::Configuration& configuration, const config::G
     HOTBACKUP_ASSIGN(const auto group, control::Group::open(plan.directory));
     const control::Role present = group->role();
     if (present == control::Role::kNone) {
-      plan.restart_unlinked = true;
+      plan.keep_aside_as = "unlinked";
     } else if (present != role) {
       const std::string name(role_name(present));
       return fail(ErrorCode::kFenced, "group " + settings.name + " is " + name +
                                           " here: type hotbackup init " + settings.name +
                                           " --role " + name + ", or hotbackup unlink " +
                                           settings.name + " first");
+    } else if (replace) {
+      plan.keep_aside_as = "replaced";
     } else {
       plan.again = true;
       record = std::move(*existing);
@@ -247,7 +249,7 @@ Result<InitPlan> plan_init(const config::Configuration& configuration,
   const fs::path state = fs::weakly_canonical(configuration.node.state, failed);
   if (failed) return fail_errno("cannot look at " + configuration.node.state, failed.value());
   plan.directory = (state / "groups" / settings.name).native();
-  HOTBACKUP_TRY(plan_record(configuration, settings, role, plan));
+  HOTBACKUP_TRY(plan_record(configuration, settings, role, options.replace, plan));
   HOTBACKUP_TRY(plan_rules(settings, plan));
   HOTBACKUP_TRY(look_at_places(settings, role, plan));
   HOTBACKUP_TRY(look_for_idle_rules(settings, plan));

@@ -20,11 +20,11 @@ struct InitOptions {
 };
 
 struct InitPlan {
-  std::string directory;          // of the group
-  bool again = false;             // the group exists and stays
-  bool rules_change = false;      // keep-local rules are not those in force so far
-  bool restart_unlinked = false;  // one that was unlinked is kept aside, and this begins anew
-  control::GroupRecord record;    // as it will be; id and node of a new group come later
+  std::string directory;        // of the group
+  bool again = false;           // the group exists and stays
+  bool rules_change = false;    // keep-local rules are not those in force so far
+  std::string keep_aside_as;    // "unlinked", "replaced": one that exists, and this begins anew
+  control::GroupRecord record;  // as it will be; id and node of a new group come later
   std::vector<ConfiguredPlace> places;
   std::vector<std::string> links;           // directories that get one
   std::vector<EnvironmentOnDisk> replaced;  // renamed aside

@@ -87,6 +87,7 @@ int run(int count, char** words) {
   cli::add_config(app, session);
   cli::add_identity(app, session);
   cli::add_recover(app, session);
+  cli::add_forget(app, session);
   cli::add_unlink(app, session);
 
   const int parsed = parse(app, split(session));

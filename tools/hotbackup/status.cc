@@ -40,6 +40,8 @@ ordered_json peers_json(const GroupStatus& status) {
          {"state", peer_state(status, peer)},
          {"text", peer.text},
          {"seeded", peer.seeded},
+         {"needs_seed", peer.needs_seed},
+         {"pins", peer.pins ? ordered_json(*peer.pins) : ordered_json(nullptr)},
          {"sent", peer.sent},
          {"journaled", peer.journaled},
          {"applied", peer.applied},
@@ -52,6 +54,19 @@ ordered_json peers_json(const GroupStatus& status) {
 const char* applying_word(control::ApplyState state) {
   if (state == control::ApplyState::kPaused) return "paused";
   return state == control::ApplyState::kStopped ? "stopped" : "running";
+}
+
+ordered_json journal_json(const JournalStatus& journal) {
+  const auto or_null = [](const std::optional<std::uint64_t>& number) {
+    return number ? ordered_json(*number) : ordered_json(nullptr);
+  };
+  return {{"first", journal.first},
+          {"segments", journal.segments},
+          {"bytes", journal.bytes},
+          {"limit_bytes", or_null(journal.limit_bytes)},
+          {"at_limit", journal.at_limit},
+          {"kept_for", journal.kept_for},
+          {"archived", or_null(journal.archived)}};
 }
 
 ordered_json to_json(const GroupStatus& status) {
@@ -89,6 +104,7 @@ ordered_json to_json(const GroupStatus& status) {
   out["master_address"] =
       status.master_address.empty() ? ordered_json(nullptr) : ordered_json(status.master_address);
   out["peers"] = peers_json(status);
+  out["journal"] = journal_json(status.journal);
   out["environments"] = ordered_json::array();
   for (const EnvironmentStatus& environment : status.environments)
     out["environments"].push_back({{"number", environment.number},
@@ -122,6 +138,16 @@ void print_environments(const GroupStatus& status) {
   }
   if (count > kEnvironmentLinesMax)
     std::printf("  … and %zu more environments\n", count - kEnvironmentLinesMax);
+}
+
+void print_journal(const JournalStatus& journal) {
+  std::printf("  journal    from update %s, %s", human_count(journal.first).c_str(),
+              human_bytes(journal.bytes).c_str());
+  if (journal.limit_bytes) std::printf(" of %s", human_bytes(*journal.limit_bytes).c_str());
+  if (!journal.kept_for.empty()) std::printf(", kept for %s", journal.kept_for.c_str());
+  if (journal.archived)
+    std::printf("; archived through %s", human_count(*journal.archived).c_str());
+  std::printf("\n");
 }
 
 void print(const GroupStatus& status) {
@@ -160,8 +186,10 @@ void print(const GroupStatus& status) {
       std::printf("%s", text.substr(state.size()).c_str());
     else if (!text.empty())
       std::printf(", %s", text.c_str());
+    if (peer.needs_seed && !peer.pins) std::printf("; it needs a seed");
     std::printf("\n");
   }
+  print_journal(status.journal);
   std::printf("  server     %s %s\n", status.server.program.c_str(),
               server_text(status.server).c_str());
   print_environments(status);

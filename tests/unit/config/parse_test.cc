@@ -56,7 +56,7 @@ apply = "paused"
 keep_journal = "off"
 journal_limit = "1 TB"
 at_journal_limit = "refuse"
-archive = "off"
+archive = "cp %p /archive/%f"
 files = ["/etc/pdns/pdns.conf"]
 rpo = "1 min"
 rto = "5 min"
@@ -121,7 +121,9 @@ TEST_CASE("every key is read to its typed value") {
   CHECK_FALSE(g.test_period);
   CHECK_FALSE(g.keep_journal);
   CHECK(g.journal_limit_bytes == 1'000'000'000'000u);
+  CHECK(g.journal_limit_set);
   CHECK(g.at_journal_limit == AtJournalLimit::kRefuse);
+  CHECK(g.archive == "cp %p /archive/%f");
   CHECK(g.files == std::vector<std::string>{"/etc/pdns/pdns.conf"});
   CHECK(g.rpo == 1min);
   CHECK(g.rto == 5min);
@@ -139,6 +141,10 @@ TEST_CASE("a group has the documented defaults") {
   CHECK(g.check_period == 2s);
   CHECK(g.keep_journal == 24h);
   CHECK(g.segment_bytes == 32 << 20);
+  CHECK(g.journal_limit_bytes == 50'000'000'000u);
+  CHECK_FALSE(g.journal_limit_set);
+  CHECK(g.at_journal_limit == AtJournalLimit::kForgetSlave);
+  CHECK(g.archive.empty());
   CHECK(g.loss_limit == LossLimit{.kind = LossLimit::Kind::kTime, .time = 10s});
   CHECK(g.at_limit == AtLimit::kAlarm);
   CHECK(g.wait_max == 5s);
@@ -149,8 +155,8 @@ TEST_CASE("a group has the documented defaults") {
 
 TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
   const Configuration c = good(kFull);
-  const char* warned[] = {"smtp", "heartbeat_url", "rate",  "fingerprint", "rejoin",          "rpo",
-                          "rto",  "journal_limit", "files", "reports",     "at_journal_limit"};
+  const char* warned[] = {"smtp", "heartbeat_url", "rate",  "fingerprint", "rejoin",
+                          "rpo",  "rto",           "files", "reports"};
   for (const char* key : warned) {
     CAPTURE(key);
     const std::string word = "'" + std::string(key) + "' in [";

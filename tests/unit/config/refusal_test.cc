@@ -94,6 +94,11 @@ TEST_CASE("rules that contradict each other are refused") {
   refuses(kGroup, "peers = ['b', 'b']\n", "8:15: 'peers' in [[group]]: 'b' stands there twice");
   refuses(kGroup, "acknowledge = 1\n", "8:15: 'acknowledge' in [[group]]: it is more than");
   refuses(kGroup, "journal_limit = '1 MB'\n", "8:17: 'journal_limit' in [[group]]: it is less");
+  refuses(kGroup, "journal_limit = '67 MB'\n", "8:17: 'journal_limit' in [[group]]: it is less");
+  refuses(kGroup, "at_journal_limit = 'stop'\n", "8:20: ");
+  refuses(kGroup, "archive = 'cp /a /b'\n", "8:11: 'archive' in [[group]]: it names no segment");
+  refuses(kGroup, "archive = 'cp %q'\n", "8:11: 'archive' in [[group]]: '%' stands before p");
+  refuses(kGroup, "archive = 'cp %p %'\n", "8:11: ");
   refuses(kEnvironment, "path='/d'\n[[group.env]]\nname='f'\npath='/d/'\n", "13:6: 'path' in");
   refuses(kEnvironment,
           "path='/d/x*'\n[[group]]\nname='h'\n[[group.env]]\nname='f'\npath='/d/y*'\n",
@@ -146,9 +151,9 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 
 TEST_CASE("a promise that this version does not keep is refused") {
   for (const char* promise :
-       {"lease = '5 s'", "rejoin = 'rewind or seed'", "apply = '3 h'", "archive = 'cp %p /x'",
-        "before_promote = 'x'", "on_promote = 'x'", "on_demote = 'x'", "post_restore = 'x'",
-        "drill = 'x'", "saves = {full = 'daily 02:00'}", "saves = {into = ['/x']}",
+       {"lease = '5 s'", "rejoin = 'rewind or seed'", "apply = '3 h'", "before_promote = 'x'",
+        "on_promote = 'x'", "on_demote = 'x'", "post_restore = 'x'", "drill = 'x'",
+        "saves = {full = 'daily 02:00'}", "saves = {into = ['/x']}",
         "saves = {differential = '15 min'}", "saves = {keep = '14 days'}",
         "saves = {filter = 'gpg'}", "env = [{name = 'e', capture = 'auto'}]",
         "env = [{name = 'e', capture = 'snapshot'}]",

@@ -83,6 +83,71 @@ TEST_CASE("a journal that begins after the slave's next update refuses with hist
   CHECK(refusal_of(sender) == wire::RefuseReason::kHistoryGone);
 }
 
+TEST_CASE("a slave that was released is seeded where its copy is known to be a prefix") {
+  const History history = history_of(5);
+  const UpdateNumber two(2);
+  const auto gone = [] { return Result<Position>(fail(ErrorCode::kGap, "begins later")); };
+  {
+    // The history is gone, but this is what it had when it was released.
+    auto sender = greeted(history, welcome_at(history.at(two)));
+    REQUIRE(sender.compare(history.made(), gone(), {history.at(two), true}));
+    CHECK(sender.phase() == SenderMachine::Phase::kSeedWanted);
+    sender.begin_seed({history.at(history.made()), {}, 0});
+    const auto begin = sender.next_output(kStart);
+    REQUIRE(begin);
+    CHECK(std::get<wire::SeedBegin>(*begin).over == history.at(two));
+    // Its old copy is not taken for the seed, even at the seed's own number.
+    sender.written(kStart);
+    sender.end_seed(0);
+    const UpdateNumber made = history.made();
+    REQUIRE(sender.receive(wire::Heartbeat{{}, {}, made, made}, kStart));
+    CHECK(sender.phase() == SenderMachine::Phase::kSeedSent);
+    REQUIRE(sender.receive(wire::Acknowledge{made, made}, kStart));
+    CHECK(sender.phase() == SenderMachine::Phase::kStreaming);
+  }
+  {
+    // The journal still holds it all; it was released all the same.
+    auto sender = greeted(history, welcome_at(history.at(two)));
+    REQUIRE(sender.compare(history.made(), history.at(two), {history.at(UpdateNumber(1)), true}));
+    CHECK(sender.phase() == SenderMachine::Phase::kSeedWanted);
+  }
+  {
+    // It has more than is remembered: whose update 2 that is cannot be known.
+    auto sender = greeted(history, welcome_at(history.at(two)));
+    const auto verdict =
+        sender.compare(history.made(), gone(), {history.at(UpdateNumber(1)), true});
+    REQUIRE_FALSE(verdict);
+    CHECK(verdict.error().code() == ErrorCode::kGap);
+    CHECK(verdict.error().text().find("hotbackup init dns --role slave --replace") !=
+          std::string::npos);
+    CHECK(refusal_of(sender) == wire::RefuseReason::kHistoryGone);
+  }
+  {
+    Position other = history.at(two);
+    other.chain.low ^= 1;
+    auto sender = greeted(history, welcome_at(other));
+    const auto verdict = sender.compare(history.made(), gone(), {history.at(two), true});
+    REQUIRE_FALSE(verdict);
+    CHECK(verdict.error().code() == ErrorCode::kDiverged);
+  }
+}
+
+TEST_CASE("a slave lets nobody seed over a copy but who knows it and has no less") {
+  const History history = history_of(5);
+  const auto offered = [&](const Position& over, UpdateNumber at) {
+    ReceiverMachine receiver({}, kStart);
+    wire::Hello hello = sender_options(history).hello;
+    REQUIRE(receiver.receive(hello, kStart));
+    receiver.welcome(welcome_at(history.at(UpdateNumber(3))), std::chrono::seconds(2));
+    return receiver.receive(wire::SeedBegin{history.at(at), {}, 0, over}, kStart).has_value();
+  };
+  CHECK(offered(history.at(UpdateNumber(3)), UpdateNumber(5)));
+  CHECK(offered(history.at(UpdateNumber(3)), UpdateNumber(3)));
+  CHECK_FALSE(offered({}, UpdateNumber(5)));
+  CHECK_FALSE(offered(history.at(UpdateNumber(2)), UpdateNumber(5)));
+  CHECK_FALSE(offered(history.at(UpdateNumber(3)), UpdateNumber(2)));
+}
+
 TEST_CASE("damage met while looking up the slave's position is named to it") {
   const History history = history_of(5);
   auto sender = greeted(history, welcome_at(history.at(UpdateNumber(2))));

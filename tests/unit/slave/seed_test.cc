@@ -236,6 +236,34 @@ TEST_CASE("a seed sends nothing kept, and over a copy it leaves what is kept the
   CHECK(content(copy) == "main: x=1 | settings: theme=1");
 }
 
+TEST_CASE("a seed over a known copy replaces it, but not what somebody else wrote there") {
+  Master master;
+  master.environment("one", true, 1);
+  master.environment("two", false, 2);
+  TemporaryDirectory directory;
+  auto group = make_group(directory / "group", group_record(control::Role::kSlave));
+  slave::Copies copies(*group);
+  REQUIRE(seed(master, *group, copies));
+  auto source = master::SeedSource::cut(*master.group);
+  REQUIRE(source);
+  const auto& environments = (**source).environments();
+  {
+    slave::Seeder seeder(*group, copies);
+    const auto refused = seeder.begin((**source).position(), environments, false);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == ErrorCode::kRefused);
+  }
+  {
+    slave::Seeder seeder(*group, copies);
+    CHECK(seeder.begin((**source).position(), environments, true));
+  }
+  group->incidents().raise("HB-copy-written", "two", "somebody wrote to two");
+  slave::Seeder seeder(*group, copies);
+  const auto refused = seeder.begin((**source).position(), environments, true);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().text().find("--replace") != std::string::npos);
+}
+
 TEST_CASE("a file that is no environment is refused") {
   Master master;
   master.environment("two", false, 0);
