@@ -49,9 +49,12 @@ class Raised {
   bool& flag_;
 };
 
-// After a crash of this process `made` may be ahead of what is synced: a promise needs the sync.
+// After a crash of this process `made` may be ahead of what is synced: a promise needs the sync. It
+// may also be behind what lies there whole: taking the lock mends that, and only then is it known
+// which update comes next.
 Result<Position> durable_position(control::Group& group) {
   group.journal().drop_partial();
+  { HOTBACKUP_TRY(group.journal().lock()); }
   const UpdateNumber made = group.made();
   HOTBACKUP_TRY(group.journal().sync_through(made));
   return journal::position_at(group.journal_directory(), group.id(), made);

@@ -54,6 +54,15 @@ Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t 
 
 }  // namespace
 
+// Before anything is done about it: whoever notes it may die on the way to a new segment, and the
+// next sync of the old one would succeed.
+void Journal::note_failure(const Error& error) {
+  const auto os_error = static_cast<std::uint32_t>(error.os_error() == 0 ? EIO : error.os_error());
+  tail_.failure_error.store(os_error);
+  tail_.failed.store(os_error);
+  tail_.failures.fetch_add(1);
+}
+
 // Under the journal lock. The new segment is named after the first update that was not durable; a
 // segment with that name (nothing of the failed one was durable) is replaced.
 Result<> Journal::leave_failed_segment() {
@@ -101,7 +110,8 @@ Result<std::optional<Journal::Place>> Journal::find_frame(UpdateNumber number,
   HOTBACKUP_ASSIGN(const auto segments, list_segments(directory_));
   const auto after = std::upper_bound(segments.begin(), segments.end(), number);
   if (after == segments.begin()) return std::nullopt;
-  const UpdateNumber first = *(after - 1);
+  // A later segment than the active one was not finished: what it holds is copied once more.
+  const UpdateNumber first = std::min(*(after - 1), UpdateNumber(tail_.segment_first.load()));
   HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, directory_.open(segment_name(first)));
   if (first == location.segment_first) {
     char header[kFrameHeaderBytes];
@@ -126,16 +136,22 @@ Result<std::optional<Journal::Place>> Journal::find_frame(UpdateNumber number,
 
 Result<> Journal::set_void(UpdateNumber number, const FrameLocation& location) {
   std::optional<Place> place;
+  std::uint64_t active = 0;
   {
     // The lock mends what a dead owner left at the tail, and keeps the frame where it is.
     HOTBACKUP_ASSIGN(const auto append_lock, lock());
+    HOTBACKUP_TRY(go_on_after_failure());
     HOTBACKUP_ASSIGN(place, find_frame(number, location));
     if (!place) return {};
+    if (number.value >= tail_.segment_first.load()) active = tail_.generation.load();
     char word[8];
     store_le64(word, void_word_for(location.checksum));
     HOTBACKUP_TRY(place->file->write_at(place->offset + kVoidWordOffset, {word, sizeof word}));
   }
-  return place->file->sync_data();
+  auto synced = place->file->sync_data();
+  // This sync covered what others have appended there, and theirs would succeed now.
+  if (!synced && active == tail_.generation.load()) note_failure(synced.error());
+  return synced;
 }
 
 }  // namespace hotbackup::journal

@@ -17,11 +17,6 @@ void raise_to(std::atomic<std::uint64_t>& number, std::uint64_t to) {
   }
 }
 
-void note_failure(SharedTail& tail, const Error& error) {
-  tail.failure_error.store(static_cast<std::uint32_t>(error.os_error()));
-  tail.failures.fetch_add(1);
-}
-
 /// Completes the header of the frame at `header` from the shared fields and its own body size and
 /// hash, and returns the number of bytes of the whole frame.
 std::size_t complete_header(FrameHeader& fields, char* header) {
@@ -61,6 +56,8 @@ Result<> Journal::mend_tail() {
     return fail(ErrorCode::kCorrupt, "the journal ends at update " +
                                          std::to_string(found.made.value) + ", not " +
                                          std::to_string(tail_.made.load()));
+  const bool failed = tail_.failed.load() != 0;
+  const bool moved = found.segment_first.value != tail_.segment_first.load();
   const std::lock_guard guard(file_mutex_);
   active_.reset();
   tail_.segment_first.store(found.segment_first.value);
@@ -70,7 +67,11 @@ Result<> Journal::mend_tail() {
   tail_.epoch = found.epoch;
   tail_.generation.fetch_add(1);
   raise_to(tail_.made, found.made.value);
+  // After a failed sync no later one of that segment proves anything (rule R10): whoever comes next
+  // leaves it. A segment that came after it was synced before it got its name.
+  if (failed && !moved) return {};
   raise_to(tail_.synced, found.made.value);
+  tail_.failed.store(0);
   return {};
 }
 
@@ -107,7 +108,7 @@ Result<> Journal::sync_active_before_switch() {
   if (tail_.segment_first.load() == 0 || tail_.synced.load() >= made) return {};
   HOTBACKUP_ASSIGN(auto file, active());
   if (auto synced = file->sync_data(); !synced) {
-    note_failure(tail_, synced.error());
+    note_failure(synced.error());
     return leave_failed_segment();
   }
   raise_to(tail_.synced, made);
@@ -224,6 +225,10 @@ Result<Appended> Journal::append_control(os::SharedLock& lock, FrameKind kind,
 
 Result<> Journal::append_received(os::SharedLock& lock, const FrameView& frame) {
   (void)lock;
+  if (frame.header.number.value != tail_.made.load() + 1)
+    return fail(ErrorCode::kGap, "update " + std::to_string(frame.header.number.value) +
+                                     " does not follow update " +
+                                     std::to_string(tail_.made.load()) + " in this journal");
   if (frame.header.part == 0) {
     HOTBACKUP_TRY(go_on_after_failure());
     partial_bytes_ = 0;
@@ -261,7 +266,7 @@ Result<> Journal::sync_through(UpdateNumber number) {
         raise_to(tail_.synced, made);
         continue;
       }
-      note_failure(tail_, synced.error());
+      note_failure(synced.error());
     }
     HOTBACKUP_ASSIGN(auto append_lock, lock());
     // Who appended meanwhile may have met the same failure and gone on already.

@@ -2,6 +2,7 @@
 #include "common/journal/reader.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace hotbackup::journal {
 
@@ -33,6 +34,7 @@ Result<> Reader::seek(UpdateNumber from) {
   HOTBACKUP_TRY(open_segment(*(after - 1)));
   sequence_.emplace(group_, segment_.first, segment_.chain);
   epoch_ = segment_.epoch;
+  provisional_ = from == segment_.first;
   while (sequence_->next_number() < from || !sequence_->at_boundary()) {
     const bool was_boundary = sequence_->at_boundary();
     HOTBACKUP_ASSIGN(auto frame, next(from.previous()));
@@ -46,6 +48,8 @@ Result<> Reader::seek(UpdateNumber from) {
 
 Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
   if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
+  // After a failed sync a segment may be begun more than once under one name.
+  if (std::exchange(provisional_, false)) HOTBACKUP_TRY(open_segment(segment_.first));
   // What an abandoned segment still holds behind the next one's beginning does not count.
   if (sequence_->at_boundary() && sequence_->next_number() == segment_end_)
     HOTBACKUP_TRY(open_segment(segment_end_));
@@ -58,7 +62,11 @@ Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
     } else if (opened.error().code() != ErrorCode::kNotFound) {
       return fail(std::move(opened).error());
     } else if (scan_->at_blank()) {
-      return std::nullopt;
+      // Where a later segment is, what comes between is gone and will not come.
+      HOTBACKUP_ASSIGN(const auto segments, list_segments(directory_));
+      if (segments.empty() || segments.back() <= sequence_->next_number()) return std::nullopt;
+      return fail(ErrorCode::kGap, "update " + std::to_string(sequence_->next_number().value) +
+                                       " is gone: its segment was recycled");
     }
   }
   if (!frame) return fail(explain(std::move(frame).error()));

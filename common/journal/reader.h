@@ -45,6 +45,7 @@ class Reader {
   std::unique_ptr<os::File> file_;
   SegmentHeader segment_;
   std::optional<SegmentScan> scan_;
+  bool provisional_ = false;  // the segment's first frame was not read: it may be replaced yet
   UpdateNumber segment_end_;  // the segment after this one begins here, if there was one
   std::optional<FrameSequence> sequence_;
   Epoch epoch_;

@@ -42,6 +42,8 @@ Result<std::unique_ptr<os::File>> take_spare(os::Directory& directory, std::uint
     HOTBACKUP_ASSIGN(auto file, directory.open(name));
     HOTBACKUP_ASSIGN(const auto size, file->size());
     if (size != bytes) continue;
+    // Should its old name come back with a power loss, it must be with its old header.
+    HOTBACKUP_TRY(directory.sync());
     HOTBACKUP_TRY(directory.rename(name, to));
     return file;
   }
@@ -185,7 +187,9 @@ Result<> retire_segment(os::Directory& directory, UpdateNumber first, std::uint6
   HOTBACKUP_ASSIGN(auto names, directory.list());
   const auto spares = static_cast<std::size_t>(std::count_if(names.begin(), names.end(), is_spare));
   if (size != segment_bytes || spares >= kSparesMax) return directory.remove(name);
-  return directory.rename(name, std::string(kSparePrefix) + std::to_string(first.value) + ".tmp");
+  HOTBACKUP_TRY(
+      directory.rename(name, std::string(kSparePrefix) + std::to_string(first.value) + ".tmp"));
+  return directory.sync();
 }
 
 }  // namespace hotbackup::journal

@@ -61,6 +61,7 @@ Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
 
 /// Whole small files, and their durable replacement (write, sync, rename, sync the directory).
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max = 16 << 20);
+Result<> replace_file(Directory& directory, const std::string& name, std::string_view content);
 Result<> replace_file(const std::string& path, std::string_view content,
                       const Permissions& permissions);
 /// Creates the directory and its parents; existing ones are left as they are.

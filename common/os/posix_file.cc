@@ -162,21 +162,25 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   }
 }
 
+Result<> replace_file(Directory& directory, const std::string& name, std::string_view content) {
+  const std::string temporary = name + ".new-" + std::to_string(::getpid());
+  if (auto removed = directory.remove(temporary);
+      !removed && removed.error().code() != ErrorCode::kNotFound)
+    return removed;
+  HOTBACKUP_ASSIGN(auto file, directory.create(temporary));
+  HOTBACKUP_TRY(file->write_at(0, content));
+  HOTBACKUP_TRY(file->sync_data());
+  HOTBACKUP_TRY(directory.rename(temporary, name));
+  return directory.sync();
+}
+
 Result<> replace_file(const std::string& path, std::string_view content,
                       const Permissions& permissions) {
   const std::size_t slash = path.rfind('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   HOTBACKUP_ASSIGN(auto directory, open_directory(parent, permissions));
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  const std::string temporary = name + ".new-" + std::to_string(::getpid());
-  if (auto removed = directory->remove(temporary);
-      !removed && removed.error().code() != ErrorCode::kNotFound)
-    return removed;
-  HOTBACKUP_ASSIGN(auto file, directory->create(temporary));
-  HOTBACKUP_TRY(file->write_at(0, content));
-  HOTBACKUP_TRY(file->sync_data());
-  HOTBACKUP_TRY(directory->rename(temporary, name));
-  return directory->sync();
+  return replace_file(*directory, slash == std::string::npos ? path : path.substr(slash + 1),
+                      content);
 }
 
 Result<> make_directories(const std::string& path, const Permissions& permissions) {

@@ -40,8 +40,7 @@ class SimFile final : public os::File {
     if (end > inode_->now.size() && disk_.used() + end - inode_->now.size() > disk_.capacity_)
       return fail_errno("simulated disk, a write", ENOSPC);
     const bool error = disk_.random_.chance(disk_.faults_.write_error);
-    if (error || (ends && disk_.random_.chance(0.5)))
-      bytes = bytes.substr(0, disk_.random_.below(bytes.size() + 1));
+    if (error || (ends && disk_.random_.chance(0.5))) bytes = disk_.part_of(bytes);
     disk_.write(*inode_, offset, bytes);
     if (ends) disk_.end_process();
     if (error) return injected("a write");
@@ -119,6 +118,8 @@ class SimDirectory final : public os::Directory {
   }
 
   Result<> remove(const std::string& name) override {
+    // Destructors remove files, and nothing may be thrown out of them: the next call ends it.
+    if (disk_.ends_in_ == 1) ++disk_.ends_in_;
     HOTBACKUP_TRY(begin('r'));
     if (folder_.now.count(name) == 0) return fail_errno("simulated disk, removing " + name, ENOENT);
     disk_.change(folder_, {name, "", nullptr});
@@ -191,6 +192,7 @@ bool SimDisk::begin_call(char what, std::uint64_t a, std::uint64_t b) {
 }
 
 void SimDisk::end_process() {
+  if (told_) told_();
   dead_ = true;
   throw ProcessEnds();
 }
@@ -227,6 +229,11 @@ void store(const std::string& now, std::string& disk, std::size_t from, std::siz
   if (from < to) now.copy(disk.data() + from, to - from, from);
 }
 }  // namespace
+
+/// A write that ends early. A word is written whole or not at all.
+std::string_view SimDisk::part_of(std::string_view bytes) {
+  return bytes.substr(0, bytes.size() <= 8 ? 0 : random_.below(bytes.size()));
+}
 
 void SimDisk::sync(Inode& inode) {
   inode.disk.resize(inode.now.size(), '\0');
@@ -306,6 +313,18 @@ bool SimDisk::durable(const std::string& directory, const std::string& name, std
   return to <= inode.disk.size() && to <= inode.now.size() &&
          std::string_view(inode.disk).substr(from, to - from) ==
              std::string_view(inode.now).substr(from, to - from);
+}
+
+std::unique_ptr<SimDisk> SimDisk::surely_durable() const {
+  auto image = std::make_unique<SimDisk>(0);
+  for (const auto& [name, folder] : folders_) {
+    for (const auto& [entry, inode] : folder.disk) {
+      auto copy = std::make_shared<Inode>(*inode);
+      copy->now = copy->disk;
+      image->folders_[name].now[entry] = std::move(copy);
+    }
+  }
+  return image;
 }
 
 std::vector<std::string> SimDisk::names(const std::string& directory) const {

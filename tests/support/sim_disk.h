@@ -51,7 +51,13 @@ class SimDisk {
   /// before its effect, in the middle of a write, or after it. 0: never.
   void end_process_in(std::uint64_t calls) { ends_in_ = calls; }
   /// Until revive(), calls on the way out of the dead process fail and have no effect.
-  void revive() { dead_ = false, ends_in_ = 0; }
+  void revive() {
+    dead_ = false;
+    ends_in_ = 0;
+  }
+
+  /// Called in the moment a process ends, before what it holds unwinds.
+  void on_process_end(std::function<void()> told) { told_ = std::move(told); }
 
   /// Calls so far that change something.
   std::uint64_t calls() const { return calls_; }
@@ -61,6 +67,8 @@ class SimDisk {
   /// Whether a power loss now would leave this file its name and these bytes for sure.
   bool durable(const std::string& directory, const std::string& name, std::uint64_t from,
                std::uint64_t to) const;
+  /// A disk with nothing but what a power loss now would leave for sure.
+  std::unique_ptr<SimDisk> surely_durable() const;
   /// Names that the directory has now.
   std::vector<std::string> names(const std::string& directory) const;
   /// Turns one bit, on the disk and in the cache; false where there is no such byte.
@@ -95,6 +103,7 @@ class SimDisk {
   [[noreturn]] void end_process();
   std::uint64_t used() const;
   void write(Inode& inode, std::uint64_t offset, std::string_view bytes);
+  std::string_view part_of(std::string_view bytes);
   void sync(Inode& inode);
   void fail_sync(Inode& inode);
   void tear(Inode& inode, std::size_t unit, double kept);
@@ -110,6 +119,7 @@ class SimDisk {
   std::uint64_t trace_ = 0;
   std::uint64_t ends_in_ = 0;
   bool dead_ = false;
+  std::function<void()> told_;
 };
 
 }  // namespace hotbackup::test

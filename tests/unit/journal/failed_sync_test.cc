@@ -2,6 +2,8 @@
 // Rule R10: what happens when a sync of the journal fails.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "tests/support/failing_directory.h"
 #include "tests/support/journal_fixture.h"
 
@@ -120,6 +122,38 @@ TEST_CASE("a disk that fails the new segment too stops the journal until it is w
   CHECK(f.fixture.tail().failed.load() == 0);
   REQUIRE(f.journal.sync_through(UpdateNumber(3)));
   CHECK(f.read_all() == "abc");
+}
+
+TEST_CASE("a process that dies between a failed sync and the new segment leaves the failure") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.append("b");
+  f.disk.failing.syncs = 2;
+  CHECK_FALSE(f.journal.sync_through(UpdateNumber(2)));
+  std::thread([&] {
+    auto lock = f.journal.lock();
+    new os::SharedLock(std::move(*lock));
+  }).join();
+  // The next owner mends the tail; that the old segment can be synced now proves nothing.
+  REQUIRE(f.journal.lock());
+  CHECK(f.fixture.tail().synced.load() == 1);
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.fixture.tail().segment_first.load() == 2);
+  CHECK(f.read_all() == "ab");
+}
+
+TEST_CASE("a void whose sync fails does not let other updates of the segment pass as durable") {
+  OnFailingDisk f;
+  const Appended a = f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.append("b");
+  f.disk.failing.syncs = 1;
+  CHECK_FALSE(f.journal.set_void(a.number, a.location));
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.fixture.tail().segment_first.load() == 2);
+  REQUIRE(f.journal.set_void(a.number, a.location));
+  CHECK(f.read_all() == "-b");
 }
 
 TEST_CASE("a failed sync at the end of a segment loses nothing") {

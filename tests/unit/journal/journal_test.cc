@@ -226,6 +226,21 @@ TEST_CASE("received frames make the same journal as the sender's") {
   CHECK(slave.tail().chain == master.tail().chain);
 }
 
+TEST_CASE("a received update that does not follow is refused, and nothing changes") {
+  JournalFixture master;
+  JournalFixture slave;
+  master.append("one");
+  master.append("two");
+  Reader reader(master.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  auto lock = slave.journal().lock();
+  const FrameView one = **reader.next(UpdateNumber(2));
+  REQUIRE(slave.journal().append_received(*lock, one));
+  CHECK(slave.journal().append_received(*lock, one).error().code() == ErrorCode::kGap);
+  REQUIRE(slave.journal().append_received(*lock, **reader.next(UpdateNumber(2))));
+  CHECK(slave.tail().chain == master.tail().chain);
+}
+
 TEST_CASE("half an update that was received does not count, and is received again") {
   JournalFixture master;
   JournalFixture slave;

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/support/journal_fixture.h"
+#include "tests/support/sim_disk.h"
 
 using namespace hotbackup;
 using namespace hotbackup::journal;
@@ -244,4 +245,26 @@ TEST_CASE("a slave's torn tail may hold whole later updates within what its mast
   const auto tail = recover_tail(fixture.directory(), test::test_group(), NodeId(77));
   REQUIRE(tail);
   CHECK(tail->made == UpdateNumber(1));
+}
+
+TEST_CASE("a recycled segment does not come back under its old name with another header") {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    test::SimDisk disk(seed);
+    auto directory = disk.directory("journal");
+    for (const unsigned first : {1, 9, 17, 25}) {
+      SegmentHeader header;
+      header.group = test::test_group();
+      header.first = UpdateNumber(first);
+      header.segment_bytes = 16'384;
+      REQUIRE(make_segment(*directory, header));
+      if (first > 1) REQUIRE(retire_segment(*directory, UpdateNumber(first - 8), 16'384));
+    }
+    disk.lose_power();
+    directory = disk.directory("journal");
+    for (const UpdateNumber first : *list_segments(*directory)) {
+      auto file = directory->open(segment_name(first));
+      REQUIRE(file);
+      CHECK(read_segment_header(**file)->first == first);
+    }
+  }
 }
