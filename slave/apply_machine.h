@@ -94,6 +94,8 @@ class ApplyMachine {
   bool settled() const { return done_ >= reach_; }
 
   UpdateNumber done() const { return done_; }
+  /// What readers see once the batch is committed.
+  UpdateNumber batch_last() const { return last_; }
   UpdateNumber reach() const { return reach_; }
   UpdateNumber at() const { return at_; }
   const AppliedRange& range() const { return range_; }
