@@ -49,7 +49,12 @@ Result<> Reader::seek(UpdateNumber from) {
 Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
   if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
   // After a failed sync a segment may be begun more than once under one name.
-  if (std::exchange(provisional_, false)) HOTBACKUP_TRY(open_segment(segment_.first));
+  if (std::exchange(provisional_, false)) {
+    auto opened = open_segment(segment_.first);
+    if (!opened && opened.error().code() == ErrorCode::kNotFound)
+      return fail(ErrorCode::kGap, "segment " + segment_name(segment_.first) + " was recycled");
+    if (!opened) return fail(std::move(opened).error());
+  }
   // What an abandoned segment still holds behind the next one's beginning does not count.
   if (sequence_->at_boundary() && sequence_->next_number() == segment_end_)
     HOTBACKUP_TRY(open_segment(segment_end_));

@@ -261,7 +261,8 @@ TEST_CASE("a recycled segment does not come back under its old name with another
     }
     disk.lose_power();
     directory = disk.directory("journal");
-    for (const UpdateNumber first : *list_segments(*directory)) {
+    const auto segments = *list_segments(*directory);
+    for (const UpdateNumber first : segments) {
       auto file = directory->open(segment_name(first));
       REQUIRE(file);
       CHECK(read_segment_header(**file)->first == first);
