@@ -31,7 +31,7 @@ struct watched {  // an open file or directory below the roots
   int used, dsync;
   uint64_t inode;
   char class[12];
-  char path[512];
+  char path[1024];
 };
 
 struct rule {
@@ -527,7 +527,7 @@ EXPORT int munmap(void* at, size_t length) {
 
 EXPORT int msync(void* at, size_t length, int flags) {
   uint64_t inode = 0;
-  char path[512] = "";
+  char path[1024] = "";
   const sigset_t before_lock = hold();
   for (int i = 0; i < kMapsMax; ++i) {
     if (!maps[i].at || (char*)at < maps[i].at || (char*)at >= maps[i].at + maps[i].length) continue;
