@@ -186,9 +186,12 @@ Result<> retire_segment(os::Directory& directory, UpdateNumber first, std::uint6
   HOTBACKUP_ASSIGN(const auto size, file->size());
   HOTBACKUP_ASSIGN(auto names, directory.list());
   const auto spares = static_cast<std::size_t>(std::count_if(names.begin(), names.end(), is_spare));
-  if (size != segment_bytes || spares >= kSparesMax) return directory.remove(name);
-  HOTBACKUP_TRY(
-      directory.rename(name, std::string(kSparePrefix) + std::to_string(first.value) + ".tmp"));
+  // Synced one by one: a power loss that kept an older segment and lost a later one left a hole.
+  if (size != segment_bytes || spares >= kSparesMax)
+    HOTBACKUP_TRY(directory.remove(name));
+  else
+    HOTBACKUP_TRY(
+        directory.rename(name, std::string(kSparePrefix) + std::to_string(first.value) + ".tmp"));
   return directory.sync();
 }
 
