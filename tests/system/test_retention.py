@@ -63,6 +63,7 @@ class Retention(PairTest):
         self.start_pair(group(extra))
         self.write(5)
         self.assert_equal_copies()
+        self.wait_state(self.paris, ["idle"])
 
     def test_segments_go_when_the_slave_has_them_and_stay_while_it_is_away(self):
         self.start_equal()
@@ -127,9 +128,9 @@ class Retention(PairTest):
         # What was refused is nowhere; what was not is in the copy.
         self.lyon.start("slave")
         self.wait_no_incident("HB-journal-limit")
-        self.assertEqual(self.write(200, 1005), "200")
+        self.assertEqual(self.write(20, 1005), "20")
         self.assert_equal_copies()
-        self.assertEqual(content.count(self.paris.path("zones")), 5 + int(done) + 200)
+        self.assertEqual(content.count(self.paris.path("zones")), 5 + int(done) + 20)
 
     def test_at_the_limit_an_alarm_changes_nothing(self):
         self.start_equal('journal_limit = "3 MB"\nat_journal_limit = "alarm"\n')
