@@ -3,10 +3,13 @@
 
 #include <spdlog/spdlog.h>
 
+#include "common/service/doorkeeper.h"
+
 namespace hotbackup::master {
 namespace {
 
 constexpr std::chrono::milliseconds kConnectLimit{5000};
+constexpr char kPeerKey[] = "HB-peer-key";
 
 bool is_refusal(ErrorCode code) {
   switch (code) {
@@ -49,14 +52,20 @@ asio::awaitable<Result<>> PeerCaller::call() {
   std::optional<net::TcpStream> stream;
   Result<> connected = fail(ErrorCode::kConfig, "no address of " + peer_.name + " is configured");
   for (const config::Address& address : peer_.addresses) {
+    stream.reset();
     connected = co_await net::connect(address.host, address.port, kConnectLimit, stream);
-    if (connected) break;
+    if (connected) connected = co_await service::prove(*stream, context_.key, peer_);
+    if (connected || connected.error().code() == ErrorCode::kCancelled) break;
+    // What may be an impostor, or a node with a new key, is said even if another address works.
+    if (connected.error().code() == ErrorCode::kRefused)
+      context_.group.incidents().raise(kPeerKey, peer_.name, connected.error().text());
   }
   if (!connected) co_return connected;
   Session session(context_, entry_, std::move(*stream));
   const Current current(session_, session);
   Result<> ended = co_await session.run();
   if (session.worked()) {
+    context_.group.incidents().clear(kPeerKey, peer_.name);
     backoff_.reset();
     last_error_.clear();
   }

@@ -23,6 +23,7 @@ struct GroupContext {
   std::string node_name;
   NodeId node;
   net::Worker& disk;  // looks into the journal
+  std::shared_ptr<net::TlsIdentity> key;
 };
 
 /// Lives on the server's executor from a connection to its end. Several tasks share the machine;

@@ -3,13 +3,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <asio/this_coro.hpp>
 
 namespace hotbackup::slave {
 namespace {
 
-// Strangers included: each costs one descriptor and at most kGreetingBytesMax of memory.
-constexpr std::size_t kSessionsMax = 128;
+constexpr char kStranger[] = "HB-stranger";
+constexpr std::chrono::hours kStrangerShown{1};  // after the last one
 
 // Not an error of the server: it waits for the administrator.
 bool not_yet(const Error& error) {
@@ -26,7 +27,9 @@ Result<> Server::open() {
     auto service = GroupService::open(executor_, node_, group);
     if (!service && !not_yet(service.error()))
       return fail(std::move(service).error().with_context("group " + group.name));
-    if (service) services_[group.name] = std::move(*service);
+    if (!service) continue;
+    (*service)->group().incidents().clear(kStranger);  // a new configuration may know the caller
+    services_[group.name] = std::move(*service);
   }
   return {};
 }
@@ -38,6 +41,7 @@ asio::awaitable<void> Server::run() {
   for (const config::Group& group : node_.configuration.groups) tasks.spawn(serve(group));
   net::TaskGroup acceptor(executor_);
   acceptor.spawn(accept_calls());
+  acceptor.spawn(forget_strangers());
   net::Signal never(executor_);
   co_await asio::this_coro::throw_if_cancelled(false);
   co_await never.wait();  // until cancelled
@@ -61,32 +65,66 @@ asio::awaitable<void> Server::accept_calls() {
         spdlog::error("{}", accepted.error().text());
       co_return;
     }
-    if (session_count_ >= kSessionsMax) {
-      spdlog::warn("{}: too many calls at once, not answered", stream->peer_address());
-      continue;
-    }
-    sessions_.spawn(answer(std::move(*stream)));
+    if (door_.take(*stream)) sessions_.spawn(answer(std::move(*stream)));
   }
 }
 
 asio::awaitable<void> Server::answer(net::TcpStream stream) {
-  auto find_group = [this](const std::string& name) { return find(name); };
-  Session session(executor_, find_group, strangers_, std::move(stream));
-  ++session_count_;
-  co_await session.run();
-  --session_count_;
+  const std::string host = stream.peer_host();
+  auto shown = co_await door_.identify(stream);
+  bool known = shown && !shown->empty() && door_.known(host);
+  if (shown && (known || shown->empty())) {
+    auto find_group = [this, &host, &shown, &known](const wire::Hello& hello) {
+      auto found = find(hello, *shown);
+      if (found && !known) known = door_.known(host);
+      return found;
+    };
+    auto note = [this, &host](const std::string& why) { door_.note(host, why); };
+    Session session(executor_, find_group, note, std::move(stream));
+    co_await session.run();
+  }
+  door_.ended(host, known);
 }
 
-tl::expected<GroupService*, Refusal> Server::find(const std::string& name) {
+asio::awaitable<void> Server::forget_strangers() {
+  net::Signal never(executor_);
+  while (true) {
+    co_await never.wait_for(std::chrono::minutes(1));
+    if (std::chrono::steady_clock::now() - last_stranger_ < kStrangerShown) continue;
+    for (const auto& [name, service] : services_)
+      service->group().incidents().clear(kStranger);
+  }
+}
+
+void Server::raise_stranger(const std::string& why) {
+  last_stranger_ = std::chrono::steady_clock::now();
+  for (const auto& [name, service] : services_)
+    service->group().incidents().raise(kStranger, "", why);
+}
+
+// A peer learns of the groups that it has a part in, and of no others.
+tl::expected<GroupService*, Refusal> Server::find(const wire::Hello& hello,
+                                                  const std::string& shown) {
   const std::string& here = node_.configuration.node.name;
+  const std::string& name = hello.group;
+  if (std::string why = service::not_the_caller(node_.configuration, hello.node_name, shown);
+      !why.empty()) {
+    raise_stranger(why);
+    return tl::unexpected(Refusal{wire::RefuseReason::kPeerUnknown,
+                                  Error(ErrorCode::kRefused, std::move(why))});
+  }
+  const auto group = config::find_group(node_.configuration, name);
+  const bool has_part = group && std::count((*group)->peers.begin(), (*group)->peers.end(),
+                                            hello.node_name) != 0;
+  if (!has_part)
+    return tl::unexpected(Refusal{wire::RefuseReason::kUnknownGroup,
+                                  Error(ErrorCode::kRefused, "node " + here + " has no group '" +
+                                                                 name + "' with " +
+                                                                 hello.node_name + " as a peer")});
   if (const auto service = services_.find(name); service != services_.end())
     return service->second.get();
-  if (!config::find_group(node_.configuration, name))
-    return tl::unexpected(
-        Refusal{wire::RefuseReason::kUnknownGroup,
-                Error(ErrorCode::kRefused, "node " + here + " has no group '" + name + "'")});
-  auto group = control::Group::open(node_.configuration.node.state + "/groups/" + name);
-  if (group && (*group)->role() == control::Role::kMaster)
+  auto opened = control::Group::open(node_.configuration.node.state + "/groups/" + name);
+  if (opened && (*opened)->role() == control::Role::kMaster)
     return tl::unexpected(
         Refusal{wire::RefuseReason::kWrongRole,
                 Error(ErrorCode::kRefused, "node " + here + " is itself master of group " + name)});

@@ -9,6 +9,7 @@
 
 #include "common/net/listener.h"
 #include "common/net/task_group.h"
+#include "common/service/doorkeeper.h"
 #include "common/service/server.h"
 #include "slave/group_service.h"
 #include "slave/session.h"
@@ -18,24 +19,29 @@ namespace hotbackup::slave {
 class Server final : public service::Server {
  public:
   Server(asio::io_context& io, const service::Node& node)
-      : node_(node), executor_(io.get_executor()), sessions_(executor_) {}
+      : node_(node),
+        executor_(io.get_executor()),
+        door_(node_, [this](const std::string& why) { raise_stranger(why); }),
+        sessions_(executor_) {}
 
   Result<> open() override;
   asio::awaitable<void> run() override;
 
  private:
   asio::awaitable<void> accept_calls();
+  asio::awaitable<void> forget_strangers();
   asio::awaitable<void> answer(net::TcpStream stream);
   asio::awaitable<void> serve(const config::Group& group);
-  tl::expected<GroupService*, Refusal> find(const std::string& name);
+  tl::expected<GroupService*, Refusal> find(const wire::Hello& hello, const std::string& shown);
+  void raise_stranger(const std::string& why);
 
   const service::Node node_;
   asio::any_io_executor executor_;
   std::optional<net::Listener> listener_;
   std::map<std::string, std::unique_ptr<GroupService>> services_;  // those made here
-  Strangers strangers_;
+  service::Doorkeeper door_;
+  std::chrono::steady_clock::time_point last_stranger_;
   net::TaskGroup sessions_;
-  std::size_t session_count_ = 0;
 };
 
 /// For --check.

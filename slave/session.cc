@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
 constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
-constexpr std::chrono::minutes kRepeatAfter{10};
 
 ReceiverMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -26,18 +25,11 @@ wire::RefuseReason refusal_for(const Error& error, wire::RefuseReason otherwise)
 
 }  // namespace
 
-void Strangers::note(const std::string& address, const std::string& why) {
-  if (why == last_ && now() - noted_ < kRepeatAfter) return;
-  last_ = why;
-  noted_ = now();
-  spdlog::warn("{}: {}", address, why);
-}
-
-Session::Session(asio::any_io_executor executor, FindGroup find_group, Strangers& strangers,
-                 net::TcpStream stream)
+Session::Session(asio::any_io_executor executor, FindGroup find_group,
+                 NoteStranger note_stranger, net::TcpStream stream)
     : executor_(executor),
       find_group_(std::move(find_group)),
-      strangers_(strangers),
+      note_stranger_(std::move(note_stranger)),
       link_(std::move(stream)),
       machine_({}, now()),
       queue_(executor),
@@ -73,7 +65,7 @@ void Session::finish() {
   const std::string why = error_ ? error_->text() : "the link ended";
   const bool cancelled = error_ && error_->code() == ErrorCode::kCancelled;
   if (service_ == nullptr) {
-    if (!cancelled) strangers_.note(link_.peer_address(), why);
+    if (!cancelled) note_stranger_(why);
     return;
   }
   if (!cancelled)
@@ -177,7 +169,7 @@ asio::awaitable<void> Session::work_loop() {
 }
 
 asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
-  auto found = find_group_(hello.group);
+  auto found = find_group_(hello);
   if (!found)
     co_return fail(machine_.refuse(found.error().reason, found.error().error.code(),
                                    found.error().error.text()));

@@ -14,24 +14,16 @@
 
 namespace hotbackup::slave {
 
-/// The service of a group by name, or why there is none.
-using FindGroup = std::function<tl::expected<GroupService*, Refusal>(const std::string& name)>;
-
-/// Logs callers that came to nothing: the same reason once in ten minutes, however often they call.
-class Strangers {
- public:
-  void note(const std::string& address, const std::string& why);
-
- private:
-  std::string last_;
-  ReceiverMachine::Time noted_;
-};
+/// The service of the group that a caller names, or why there is none for it.
+using FindGroup = std::function<tl::expected<GroupService*, Refusal>(const wire::Hello& hello)>;
+/// Logs a caller that came to nothing.
+using NoteStranger = std::function<void(const std::string& why)>;
 
 /// Lives on the server's executor from an accepted connection to its end. Several tasks share the
 /// machine; the first that fails ends all.
 class Session {
  public:
-  Session(asio::any_io_executor executor, FindGroup find_group, Strangers& strangers,
+  Session(asio::any_io_executor executor, FindGroup find_group, NoteStranger note_stranger,
           net::TcpStream stream);
 
   /// Until the link is over; logs why.
@@ -56,7 +48,7 @@ class Session {
 
   const asio::any_io_executor executor_;
   const FindGroup find_group_;
-  Strangers& strangers_;
+  const NoteStranger note_stranger_;
   wire::Link link_;
   ReceiverMachine machine_;
   WorkQueue queue_;

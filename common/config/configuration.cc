@@ -20,15 +20,6 @@ tl::unexpected<Error> cannot_read(const std::string& path, int os_error) {
   return fail(ErrorCode::kConfig, error.text(), os_error);
 }
 
-tl::unexpected<Error> not_loopback(const Configuration& configuration, Mark at,
-                                   const Address& address) {
-  return fail(ErrorCode::kConfig,
-              located(configuration.source, at,
-                      in_quotes(to_text(address)) +
-                          " is not a loopback address: TLS is not in this version, so only "
-                          "loopback addresses (127.0.0.1, [::1], localhost) are allowed"));
-}
-
 }  // namespace
 
 std::string default_path() {
@@ -48,17 +39,6 @@ Result<Configuration> load(const std::string& path) {
     return fail(ErrorCode::kConfig, "configuration " + path + ": larger than 1 MB");
   }
   return parse(text, path);
-}
-
-Result<> check_plain_tcp(const Configuration& configuration) {
-  const Node& node = configuration.node;
-  if (!is_loopback(node.listen)) return not_loopback(configuration, node.listen_at, node.listen);
-  for (const Peer& peer : configuration.peers) {
-    for (const Address& address : peer.addresses) {
-      if (!is_loopback(address)) return not_loopback(configuration, peer.addresses_at, address);
-    }
-  }
-  return {};
 }
 
 Result<const Group*> find_group(const Configuration& configuration, std::string_view name) {

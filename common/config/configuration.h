@@ -41,8 +41,7 @@ enum class AtJournalLimit { kForgetSlave, kRefuse, kAlarm };
 struct Node {
   std::string name;
   std::string state = "/var/lib/hotbackup";  // absolute, without a trailing slash
-  Address listen{"127.0.0.1", 2000};
-  Mark listen_at;
+  Address listen{"0.0.0.0", 2000};
 
   // No effect yet.
   std::optional<Address> status = Address{"127.0.0.1", 2080};
@@ -60,11 +59,10 @@ struct Notify {
 struct Peer {
   std::string name;
   std::vector<Address> addresses;  // tried in order; none: this node cannot dial it
-  Mark addresses_at;
-
-  // No effect yet.
-  std::string fingerprint;  // "SHA256:…", or empty
-  std::optional<std::uint64_t> rate_bytes_per_second;
+  /// "SHA256:…": any of them is that node's key, for as long as one follows another. None: plain
+  /// TCP, between loopback addresses only.
+  std::vector<std::string> fingerprints;
+  std::optional<std::uint64_t> rate_bytes_per_second;  // of seeds
 };
 
 struct Environment {
@@ -134,10 +132,6 @@ std::string default_path();
 /// in the file is to blame: the first one in the file.
 Result<Configuration> load(const std::string& path);
 Result<Configuration> parse(std::string_view text, std::string_view source);
-
-/// kConfig if this node would listen on, or dial, anything but loopback: the link is not encrypted
-/// in this version. Asked by every program that opens the link.
-Result<> check_plain_tcp(const Configuration& configuration);
 
 /// The group of this name; an empty name stands for the only one. Borrowed from `configuration`.
 Result<const Group*> find_group(const Configuration& configuration, std::string_view name);

@@ -35,7 +35,10 @@ Json node_json(const Node& node) {
 Json peer_json(const Peer& peer) {
   Json json = {{"name", peer.name}, {"address", Json::array()}};
   for (const Address& address : peer.addresses) json["address"].push_back(to_text(address));
-  if (!peer.fingerprint.empty()) json["fingerprint"] = peer.fingerprint;
+  if (peer.fingerprints.size() == 1)
+    json["fingerprint"] = peer.fingerprints.front();
+  else if (!peer.fingerprints.empty())
+    json["fingerprint"] = peer.fingerprints;
   json["rate"] =
       peer.rate_bytes_per_second ? size_to_text(*peer.rate_bytes_per_second) + "/s" : "off";
   return json;
@@ -110,7 +113,6 @@ bool is_in(const std::string_view (&keys)[N], std::string_view key) {
 bool is_without_effect(std::string_view table, std::string_view key) {
   if (table == "notify") return true;
   if (table == "node") return is_in(kNodeWithoutEffect, key);
-  if (table == "peer") return is_in(kPeerWithoutEffect, key);
   return table == "group" && is_in(kGroupWithoutEffect, key);
 }
 

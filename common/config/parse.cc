@@ -143,7 +143,6 @@ class FileReader {
     reader.read("state", node.state, parse_absolute_path);
     if (node.state == "/") reader.refuse("state", reader.at("state"), "'/' is not a place for it");
     reader.read("listen", node.listen, address_with_port(2000));
-    node.listen_at = reader.at("listen");
     reader.read_or_off("status", node.status, address_with_port(2080));
     reader.read_or_off("smtp", node.smtp, address_with_port(25));
     reader.read_or_off("heartbeat_url", node.heartbeat_url, parse_url);
@@ -163,22 +162,38 @@ class FileReader {
       loopback = loopback && is_loopback(address);
       peer.addresses.push_back(std::move(address));
     });
-    peer.addresses_at = reader.at("address");
     // A peer without an address can only dial here.
-    if (peer.addresses.empty()) loopback = is_loopback(configuration_.node.listen);
-    if (reader.read("fingerprint", peer.fingerprint, parse_fingerprint)) {
-      if (!fingerprints_.insert(peer.fingerprint).second) {
-        reader.refuse("fingerprint", reader.at("fingerprint"), "another peer has the same one");
-      }
-    } else if (!loopback && table.find("fingerprint") == nullptr) {
+    const Address& listen = configuration_.node.listen;
+    if (peer.addresses.empty())
+      loopback = is_loopback(listen) || listen.host == "0.0.0.0" || listen.host == "::";
+    read_fingerprints(reader, table, peer);
+    if (!loopback && table.find("fingerprint") == nullptr) {
       faults_.refuse(table.at,
                      "[[peer]] has no 'fingerprint': only a peer on a loopback address may leave "
                      "it out");
     }
     reader.read_or_off("rate", peer.rate_bytes_per_second, parse_rate);
-    for (std::string_view key : kPeerWithoutEffect) reader.no_effect(key);
     reader.finish();
     configuration_.peers.push_back(std::move(peer));
+  }
+
+  /// One, or an array while that node's key changes.
+  void read_fingerprints(TableReader& reader, const Table& table, Peer& peer) {
+    const auto add = [&](std::string fingerprint, Mark at) {
+      if (!fingerprints_.insert(fingerprint).second)
+        reader.refuse("fingerprint", at, "it stands there twice, or another peer has the same one");
+      peer.fingerprints.push_back(std::move(fingerprint));
+    };
+    const auto* entry = table.find("fingerprint");
+    if (entry != nullptr && std::holds_alternative<Array>(entry->value.data)) {
+      reader.read_list("fingerprint", parse_fingerprint, add);
+      if (std::get<Array>(entry->value.data).empty())
+        reader.refuse("fingerprint", entry->value.at, "it is empty");
+      return;
+    }
+    std::string fingerprint;
+    if (reader.read("fingerprint", fingerprint, parse_fingerprint))
+      add(std::move(fingerprint), reader.at("fingerprint"));
   }
 
   void read_notify(const Table& table) {

@@ -32,7 +32,6 @@ inline constexpr std::array kAtJournalLimit =
                                          {"alarm", AtJournalLimit::kAlarm}});
 
 inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp", "heartbeat_url"};
-inline constexpr std::string_view kPeerWithoutEffect[] = {"fingerprint", "rate"};
 inline constexpr std::string_view kGroupWithoutEffect[] = {
     "boot_wait", "rejoin", "test_period", "files", "rpo", "rto", "reports"};
 

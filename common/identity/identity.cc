@@ -3,10 +3,14 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <charconv>
 #include <cstdlib>
+#include <optional>
 
 #include "common/base/bytes.h"
 #include "common/identity/key.h"
@@ -17,6 +21,8 @@ namespace hotbackup::identity {
 namespace {
 
 constexpr std::size_t kFileBytesMax = 64 << 10;
+// The same on every node: a stranger that dials learns a public key and no name.
+constexpr std::string_view kCommonName = "hotbackup";
 
 std::string base64(std::string_view bytes) {
   std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
@@ -106,8 +112,7 @@ Result<> publish_file(const std::string& directory, const std::string& path, std
   return sync_directory(directory);
 }
 
-Result<Key> load_or_create_key(const std::string& directory) {
-  const std::string path = directory + "/identity.key";
+Result<Key> load_or_create_key(const std::string& directory, const std::string& path) {
   auto found = load_key(path);
   if (found || found.error().code() != ErrorCode::kNotFound) return found;
   HOTBACKUP_TRY(os::make_directories(directory, {.mode = 0755}));
@@ -117,27 +122,74 @@ Result<Key> load_or_create_key(const std::string& directory) {
   return load_key(path);
 }
 
-Result<> ensure_certificate(const std::string& directory, const Key& key, std::string_view name) {
+Result<std::string> ensure_certificate(const std::string& directory, const Key& key) {
   const std::string path = directory + "/identity.crt";
   const os::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (fd) {
     HOTBACKUP_ASSIGN(const std::string pem, read_all(fd, path));
-    if (certificate_fits(pem, key, name)) return {};
+    if (certificate_fits(pem, key, kCommonName)) return pem;
   } else if (errno != ENOENT && errno != ELOOP) {
     return fail_errno("opening " + path);
   }
-  HOTBACKUP_ASSIGN(const std::string pem, make_certificate_pem(key, name));
-  return publish_file(directory, path, pem, true);
+  HOTBACKUP_ASSIGN(const std::string pem, make_certificate_pem(key, kCommonName));
+  HOTBACKUP_TRY(publish_file(directory, path, pem, true));
+  return pem;
+}
+
+/// Of a key that is not the node's first.
+Result<std::optional<NodeId>> load_node_id(const std::string& directory) {
+  const std::string path = directory + "/identity.node";
+  const os::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return std::nullopt;
+  if (!fd) return fail_errno("opening " + path);
+  HOTBACKUP_ASSIGN(const std::string text, read_all(fd, path));
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || number == 0 || std::string_view(end) != "\n")
+    return fail(ErrorCode::kCorrupt, path + " holds no node id");
+  return NodeId(number);
 }
 
 }  // namespace
 
-Result<Identity> load_or_create(const std::string& state_directory, std::string_view node_name) {
-  HOTBACKUP_ASSIGN(const Key key, load_or_create_key(state_directory));
-  HOTBACKUP_TRY(ensure_certificate(state_directory, key, node_name));
+std::string fingerprint_of(std::string_view public_key_der) {
+  std::array<char, SHA256_DIGEST_LENGTH> hash;
+  SHA256(reinterpret_cast<const unsigned char*>(public_key_der.data()), public_key_der.size(),
+         reinterpret_cast<unsigned char*>(hash.data()));
+  return "SHA256:" + base64({hash.data(), hash.size()});
+}
+
+Result<Identity> load_or_create(const std::string& state_directory) {
+  HOTBACKUP_ASSIGN(const Key key,
+                   load_or_create_key(state_directory, state_directory + "/identity.key"));
+  HOTBACKUP_ASSIGN(std::string certificate, ensure_certificate(state_directory, key));
   HOTBACKUP_ASSIGN(const KeyHash hash, public_key_hash(key));
+  HOTBACKUP_ASSIGN(std::string pem, key_to_pem(key));
+  HOTBACKUP_ASSIGN(const auto first, load_node_id(state_directory));
   const auto number = load_le<std::uint64_t>(hash.data());
-  return Identity{"SHA256:" + base64({hash.data(), hash.size()}), NodeId(number == 0 ? 1 : number)};
+  return Identity{"SHA256:" + base64({hash.data(), hash.size()}),
+                  first.value_or(NodeId(number == 0 ? 1 : number)), std::move(pem),
+                  std::move(certificate)};
+}
+
+Result<std::string> prepare_next_key(const std::string& state_directory) {
+  HOTBACKUP_ASSIGN(const Key key,
+                   load_or_create_key(state_directory, state_directory + "/identity.next.key"));
+  HOTBACKUP_ASSIGN(const KeyHash hash, public_key_hash(key));
+  return "SHA256:" + base64({hash.data(), hash.size()});
+}
+
+Result<Identity> use_next_key(const std::string& state_directory) {
+  const std::string next = state_directory + "/identity.next.key";
+  HOTBACKUP_TRY(load_key(next));
+  HOTBACKUP_ASSIGN(const Identity present, load_or_create(state_directory));
+  // Before the key: with the new key and without this file the node would be another one.
+  HOTBACKUP_TRY(publish_file(state_directory, state_directory + "/identity.node",
+                             std::to_string(present.node_id.value) + "\n", false));
+  if (::rename(next.c_str(), (state_directory + "/identity.key").c_str()) != 0)
+    return fail_errno("replacing the key");
+  HOTBACKUP_TRY(sync_directory(state_directory));
+  return load_or_create(state_directory);
 }
 
 }  // namespace hotbackup::identity

@@ -58,6 +58,11 @@ constexpr Entry kCatalogue[] = {
      "A program writes an environment without LMDB's locks and without the library: it damages "
      "every other program's snapshots, and what it wrote may be lost.",
      "stop it, start it under capture, then seed the slaves anew"},
+    {"HB-peer-key", kError,
+     "The node that answers at a peer's address has another key than the one configured: another "
+     "machine, or the peer has a new key.",
+     "compare with hotbackup identity on the peer; if its key was changed on purpose, write the new "
+     "fingerprint into its [[peer]]"},
     {"HB-pid-namespace", kError,
      "A program in a container with process ids of its own opened an environment of the group: "
      "locks do not work across.",
@@ -83,6 +88,11 @@ constexpr Entry kCatalogue[] = {
     {"HB-slot-stuck", kWarning,
      "A commit has not ended for more than a second: nothing later is sent to the slaves.",
      "look at the process that the text names"},
+    {"HB-stranger", kWarning,
+     "A caller showed no key, an unknown one, or one that is not of the node it says it is; it was "
+     "not let in.",
+     "if it is a peer: compare its [[peer]] with hotbackup identity there; else see who calls, or "
+     "let a firewall keep it away. It goes after an hour without another, or at a reload"},
     {"HB-unlogged", kError,
      "An environment was written without capture: the copies lack that write.",
      "start every program that writes there under capture, then seed the slaves anew"},

@@ -38,6 +38,12 @@ std::string program_version() {
   return "hotbackup " HOTBACKUP_VERSION;
 }
 
+Result<Node> make_node(config::Configuration configuration) {
+  HOTBACKUP_ASSIGN(const auto identity, identity::load_or_create(configuration.node.state));
+  HOTBACKUP_ASSIGN(auto key, net::TlsIdentity::make(identity));
+  return Node{std::move(configuration), identity.node_id, std::move(key)};
+}
+
 int run(int argc, char** argv, const Program& program) {
   std::string path = config::default_path();
   bool check_only = false;
@@ -52,10 +58,8 @@ int run(int argc, char** argv, const Program& program) {
   }
 
   auto configuration = config::load(path);
-  auto usable = configuration ? config::check_plain_tcp(*configuration)
-                              : Result<>(tl::unexpected(configuration.error()));
-  if (!usable) {
-    std::fprintf(stderr, "%s: %s\n", program.name.c_str(), usable.error().text().c_str());
+  if (!configuration) {
+    std::fprintf(stderr, "%s: %s\n", program.name.c_str(), configuration.error().text().c_str());
     return kWrongUsage;
   }
   if (check_only) return check(program, *configuration);
@@ -63,15 +67,14 @@ int run(int argc, char** argv, const Program& program) {
   start_log();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that went away is an error of the write, not our end
   for (const std::string& warning : configuration->warnings) spdlog::warn("{}", warning);
-  const auto identity =
-      identity::load_or_create(configuration->node.state, configuration->node.name);
-  if (!identity) {
-    spdlog::error("{}", identity.error().text());
+  auto node = make_node(std::move(*configuration));
+  if (!node) {
+    spdlog::error("{}", node.error().text());
     return 1;
   }
-  spdlog::info("{} {} on node {} ({})", program.name, HOTBACKUP_VERSION, configuration->node.name,
-               identity->fingerprint);
-  Supervisor supervisor(program, path, {std::move(*configuration), identity->node_id});
+  spdlog::info("{} {} on node {} ({})", program.name, HOTBACKUP_VERSION,
+               node->configuration.node.name, node->key->fingerprint());
+  Supervisor supervisor(program, path, std::move(*node));
   const int code = supervisor.run();
   spdlog::info("{} has stopped", program.name);
   return code;

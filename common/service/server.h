@@ -12,6 +12,7 @@
 
 #include "common/base/ids.h"
 #include "common/config/configuration.h"
+#include "common/net/tls.h"
 
 namespace hotbackup::service {
 
@@ -29,7 +30,10 @@ class Server {
 struct Node {
   config::Configuration configuration;
   NodeId id;
+  std::shared_ptr<net::TlsIdentity> key;
 };
+/// Reads the node's key, or makes it.
+Result<Node> make_node(config::Configuration configuration);
 
 struct Program {
   std::string name;

@@ -95,14 +95,19 @@ asio::awaitable<void> Supervisor::main() {
 // On an error the server goes on as it was.
 bool Supervisor::reload() {
   auto configuration = config::load(configuration_path_);
-  auto usable = configuration ? config::check_plain_tcp(*configuration)
-                              : Result<>(tl::unexpected(configuration.error()));
-  if (!usable) {
-    spdlog::error("the configuration was not reloaded: {}", usable.error().text());
+  if (!configuration) {
+    spdlog::error("the configuration was not reloaded: {}", configuration.error().text());
     return false;
   }
   for (const std::string& warning : configuration->warnings) spdlog::warn("{}", warning);
-  node_.configuration = std::move(*configuration);
+  auto node = make_node(std::move(*configuration));
+  if (!node) {
+    spdlog::error("the configuration was not reloaded: {}", node.error().text());
+    return false;
+  }
+  if (node->key->fingerprint() != node_.key->fingerprint())
+    spdlog::info("this node's key is {} now", node->key->fingerprint());
+  node_ = std::move(*node);
   spdlog::info("reloaded {}", configuration_path_);
   return true;
 }

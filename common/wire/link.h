@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages over a TCP stream.
+// Messages over a TCP stream, in plain or under TLS.
 #pragma once
 
 #include "common/net/tcp_stream.h"

@@ -143,7 +143,7 @@ Result<> begin_journal(control::Group& group, const control::GroupRecord& record
 Result<std::unique_ptr<control::Group>> make_group(const config::Configuration& configuration,
                                                    InitPlan& plan) {
   HOTBACKUP_ASSIGN(const identity::Identity own,
-                   identity::load_or_create(configuration.node.state, configuration.node.name));
+                   identity::load_or_create(configuration.node.state));
   if (!plan.again) {
     plan.record.node = own.node_id;
     if (plan.record.role == control::Role::kMaster) {

@@ -5,6 +5,7 @@
 
 #include "common/identity/identity.h"
 #include "tools/hotbackup/command.h"
+#include "tools/hotbackup/command_log.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -47,15 +48,31 @@ Result<int> show_config(const Session& session) {
   return kDone;
 }
 
-Result<int> show_identity(const Session& session) {
+struct IdentityOptions {
+  bool next = false;
+  bool use_next = false;
+};
+
+Result<int> show_identity(const Session& session, const IdentityOptions& options) {
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
   const config::Node& node = configuration.node;
-  HOTBACKUP_ASSIGN(const identity::Identity own, identity::load_or_create(node.state, node.name));
+  HOTBACKUP_ASSIGN(identity::Identity own, identity::load_or_create(node.state));
+  if (options.next) {
+    HOTBACKUP_ASSIGN(own.fingerprint, identity::prepare_next_key(node.state));
+  } else if (options.use_next) {
+    auto used = identity::use_next_key(node.state);
+    if (!used && used.error().code() == ErrorCode::kNotFound)
+      return fail(ErrorCode::kFenced, "no key is prepared: type hotbackup identity --next first");
+    if (!used) return fail(std::move(used).error());
+    own = std::move(*used);
+    HOTBACKUP_TRY(log_command(session, node.state));
+  }
   if (session.json)
-    std::printf("%s\n",
-                nlohmann::ordered_json{{"node", node.name}, {"fingerprint", own.fingerprint}}
-                    .dump()
-                    .c_str());
+    std::printf("%s\n", nlohmann::ordered_json{{"node", node.name},
+                                               {"node_id", own.node_id.value},
+                                               {"fingerprint", own.fingerprint}}
+                            .dump()
+                            .c_str());
   else
     std::printf("%s\n", own.fingerprint.c_str());
   return kDone;
@@ -84,7 +101,16 @@ void add_config(CLI::App& app, Session& session) {
 void add_identity(CLI::App& app, Session& session) {
   auto* command =
       app.add_subcommand("identity", "Prints this node's fingerprint; makes its key if need be");
-  command->callback([&session] { session.action = [&session] { return show_identity(session); }; });
+  auto options = std::make_shared<IdentityOptions>();
+  auto* next = command->add_flag("--next", options->next,
+                                 "makes the key that is to follow, and prints its fingerprint");
+  command
+      ->add_flag("--use-next", options->use_next,
+                 "puts that key in place; the servers take it at their next reload")
+      ->excludes(next);
+  command->callback([&session, options] {
+    session.action = [&session, options] { return show_identity(session, *options); };
+  });
 }
 
 }  // namespace hotbackup::cli

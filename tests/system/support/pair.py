@@ -60,7 +60,7 @@ class Node:
     def journal_segments(self, group="main"):
         return sorted((self.state / "groups" / group / "journal").glob("*.hbj"))
 
-    def configure(self, peer, groups, with_paths=True, node_lines=""):
+    def configure(self, peer, groups, with_paths=True, node_lines="", peer_lines=""):
         """Writes the configuration; makes the directories that the environments lie in."""
         for relative in [path for group in groups for path in group.environments.values()]:
             if relative.startswith("no/"):
@@ -78,6 +78,7 @@ class Node:
             "[[peer]]",
             f'name = "{peer.name}"',
             f'address = ["127.0.0.1:{peer.port}"]',
+            peer_lines,
         ]
         for group in groups:
             text += ["[[group]]", f'name = "{group.name}"', f'peers = ["{peer.name}"]']
@@ -229,6 +230,15 @@ class PairTest(unittest.TestCase):
         self.lyon.configure(self.paris, groups, with_paths=False)
         for node in (self.paris, self.lyon):
             self.at_end(lambda node=node: node.server and node.server.kill())
+
+    def exchange_keys(self):
+        """From here on the link is under TLS: each node's configuration names the other's key."""
+        keys = [node.command("identity").stdout.strip() for node in (self.paris, self.lyon)]
+        self.paris.configure(self.lyon, self.groups, peer_lines=f'fingerprint = "{keys[1]}"')
+        self.lyon.configure(
+            self.paris, self.groups, with_paths=False, peer_lines=f'fingerprint = "{keys[0]}"'
+        )
+        return keys
 
     def init_pair(self):
         for group in self.groups:

@@ -73,7 +73,7 @@ TEST_CASE("keys without effect are marked in what is printed") {
 TEST_CASE("JSON has the file's shape and words") {
   const auto json = to_json(good(kText));
   CHECK(json["source"] == "t.toml");
-  CHECK(json["node"]["listen"] == "127.0.0.1:2000");
+  CHECK(json["node"]["listen"] == "0.0.0.0:2000");
   CHECK(json["peer"][0]["address"][0] == "[::1]:2001");
   CHECK(json["group"][0]["keep_journal"] == "36 h");
   CHECK(json["group"][0]["segment_size"] == "3 MiB");

@@ -31,7 +31,6 @@ TEST_CASE("the example of the manual is a correct file without warnings") {
   CAPTURE(why);
   REQUIRE(loaded);
   CHECK(loaded->warnings.empty());
-  CHECK(check_plain_tcp(*loaded));
   CHECK(loaded->source == kExample);
 }
 

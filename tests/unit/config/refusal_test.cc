@@ -139,6 +139,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
   refuses(peer, "address = ['127.0.0.1', '10.0.0.1']\n", "3:1: [[peer]] has no 'fingerprint'");
   refuses("[node]\nname = 'a'\nlisten = '10.0.0.1'\n", "[[peer]]\nname = 'b'\n", "4:1: ");
   CHECK(parse(peer, "t"));
+  refuses(peer, "fingerprint = []\n", "5:15: 'fingerprint' in [[peer]]: it is empty");
   for (const char* wrong :
        {"", "off", "SHA256:", "MD5:AAAA", "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB",
         "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "SHA256:…"}) {
@@ -146,7 +147,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
             "5:15: 'fingerprint' in [[peer]]");
   }
   const std::string key = "fingerprint = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'\n";
-  refuses(peer + key, "[[peer]]\nname = 'c'\n" + key, "8:15: 'fingerprint' in [[peer]]: another");
+  refuses(peer + key, "[[peer]]\nname = 'c'\n" + key, "8:15: 'fingerprint' in [[peer]]: it stands there twice");
 }
 
 TEST_CASE("a promise that this version does not keep is refused") {

@@ -12,6 +12,8 @@
 #include <sstream>
 #include <vector>
 
+#include "common/identity/key.h"
+
 namespace hotbackup::identity {
 namespace {
 
@@ -69,7 +71,7 @@ TEST_CASE(
     "the first use makes the directory, a private key and a certificate, the next reads them") {
   TemporaryDirectory directory;
   const std::string state = directory / "var/lib/state";
-  const auto first = load_or_create(state, "paris");
+  const auto first = load_or_create(state);
   REQUIRE(first);
   CHECK(first->fingerprint.starts_with("SHA256:"));
   CHECK(first->fingerprint.size() == 50);
@@ -79,7 +81,7 @@ TEST_CASE(
   CHECK(count_entries(state) == 2);
   const std::string key = content(state + "/identity.key");
   const std::string certificate = content(state + "/identity.crt");
-  const auto second = load_or_create(state, "paris");
+  const auto second = load_or_create(state);
   REQUIRE(second);
   CHECK(second->fingerprint == first->fingerprint);
   CHECK(second->node_id == first->node_id);
@@ -89,8 +91,8 @@ TEST_CASE(
 
 TEST_CASE("two nodes are two identities") {
   TemporaryDirectory directory;
-  const auto a = load_or_create(directory / "a", "a");
-  const auto b = load_or_create(directory / "b", "b");
+  const auto a = load_or_create(directory / "a");
+  const auto b = load_or_create(directory / "b");
   REQUIRE(a);
   REQUIRE(b);
   CHECK(a->fingerprint != b->fingerprint);
@@ -100,7 +102,7 @@ TEST_CASE("two nodes are two identities") {
 TEST_CASE("fingerprint and node id of a key are those that openssl computes") {
   TemporaryDirectory directory;
   put(directory / "identity.key", kKnownKey);
-  const auto identity = load_or_create(directory.path(), "paris");
+  const auto identity = load_or_create(directory.path());
   REQUIRE(identity);
   CHECK(identity->fingerprint == kKnownFingerprint);
   CHECK(identity->node_id == kKnownNode);
@@ -111,7 +113,7 @@ TEST_CASE("a key file that others can read is refused with what to type") {
   const std::string path = directory / "identity.key";
   for (mode_t mode : {0640, 0604, 0620, 0660}) {
     put(path, kKnownKey, mode);
-    const auto identity = load_or_create(directory.path(), "paris");
+    const auto identity = load_or_create(directory.path());
     REQUIRE_FALSE(identity);
     CHECK(identity.error().code() == ErrorCode::kConfig);
     CHECK(identity.error().text().find("chmod 600 " + path) != std::string::npos);
@@ -125,7 +127,7 @@ TEST_CASE("a key file of another user is refused") {
   TemporaryDirectory directory;
   put(directory / "identity.key", kKnownKey);
   REQUIRE(::chown((directory / "identity.key").c_str(), 12345, 12345) == 0);
-  const auto identity = load_or_create(directory.path(), "paris");
+  const auto identity = load_or_create(directory.path());
   REQUIRE_FALSE(identity);
   CHECK(identity.error().code() == ErrorCode::kConfig);
 }
@@ -136,7 +138,7 @@ TEST_CASE("a damaged key file is refused and left as it is") {
   for (const std::string& text : {std::string(), std::string("nonsense\n"),
                                   std::string(kKnownKey, 70), std::string(200'000, 'x')}) {
     put(path, text);
-    const auto identity = load_or_create(directory.path(), "paris");
+    const auto identity = load_or_create(directory.path());
     REQUIRE_FALSE(identity);
     CHECK(identity.error().code() == ErrorCode::kCorrupt);
     CHECK(identity.error().text().find(path) != std::string::npos);
@@ -148,29 +150,50 @@ TEST_CASE("a key file that is a link or a directory is an error") {
   TemporaryDirectory directory;
   put(directory / "elsewhere", kKnownKey);
   fs::create_symlink(directory / "elsewhere", directory / "identity.key");
-  CHECK_FALSE(load_or_create(directory.path(), "paris"));
+  CHECK_FALSE(load_or_create(directory.path()));
   fs::remove(directory / "identity.key");
   fs::create_directory(directory / "identity.key");
-  CHECK_FALSE(load_or_create(directory.path(), "paris"));
+  CHECK_FALSE(load_or_create(directory.path()));
 }
 
-TEST_CASE("a certificate that is missing, damaged, of another name or of another key is remade") {
+TEST_CASE("a certificate that is missing, damaged, or of another key is remade") {
   TemporaryDirectory directory;
   const std::string path = directory / "identity.crt";
-  const auto first = load_or_create(directory.path(), "paris");
+  const auto first = load_or_create(directory.path());
   REQUIRE(first);
-  REQUIRE(load_or_create(directory / "other", "paris"));
+  REQUIRE(load_or_create(directory / "other"));
   const std::string good = content(path);
   for (const std::string& bad : {std::string(), good.substr(0, good.size() / 2),
                                  content(directory / "other/identity.crt")}) {
     put(path, bad);
-    CHECK(load_or_create(directory.path(), "paris")->fingerprint == first->fingerprint);
+    CHECK(load_or_create(directory.path())->fingerprint == first->fingerprint);
     CHECK(content(path) != bad);
     CHECK(content(path).starts_with("-----BEGIN CERTIFICATE-----"));
   }
-  const std::string paris = content(path);
-  CHECK(load_or_create(directory.path(), "lyon")->fingerprint == first->fingerprint);
-  CHECK(content(path) != paris);
+  // Who dials a node is shown it: it names nobody.
+  CHECK(certificate_fits(content(path), key_from_pem(first->key_pem).value(), "hotbackup"));
+}
+
+TEST_CASE("a key that was prepared takes the place of the old one, and the node stays the same") {
+  TemporaryDirectory directory;
+  const auto first = load_or_create(directory.path());
+  REQUIRE(first);
+  REQUIRE_FALSE(use_next_key(directory.path()));
+  CHECK(use_next_key(directory.path()).error().code() == ErrorCode::kNotFound);
+  const auto next = prepare_next_key(directory.path());
+  REQUIRE(next);
+  CHECK(prepare_next_key(directory.path()).value() == *next);
+  CHECK(*next != first->fingerprint);
+  CHECK(load_or_create(directory.path())->fingerprint == first->fingerprint);
+  const auto used = use_next_key(directory.path());
+  REQUIRE(used);
+  CHECK(used->fingerprint == *next);
+  CHECK(used->node_id == first->node_id);
+  CHECK_FALSE(fs::exists(directory / "identity.next.key"));
+  REQUIRE(prepare_next_key(directory.path()));
+  CHECK(use_next_key(directory.path())->node_id == first->node_id);
+  put(directory / "identity.node", "17");
+  CHECK(load_or_create(directory.path()).error().code() == ErrorCode::kCorrupt);
 }
 
 TEST_CASE("processes that are first at once agree on one identity") {
@@ -189,7 +212,7 @@ TEST_CASE("processes that are first at once agree on one identity") {
         ::close(start[1]);
         char go;
         (void)!::read(start[0], &go, 1);  // ends when the parent closes its end
-        const auto identity = load_or_create(directory / "state", "paris");
+        const auto identity = load_or_create(directory / "state");
         const std::uint64_t number = identity ? identity->node_id.value : 0;
         ::_exit(::write(channel[1], &number, sizeof number) == sizeof number ? 0 : 1);
       }
@@ -203,7 +226,7 @@ TEST_CASE("processes that are first at once agree on one identity") {
       REQUIRE(::waitpid(child, &status, 0) == child);
       CHECK(status == 0);
     }
-    const auto agreed = load_or_create(directory / "state", "paris");
+    const auto agreed = load_or_create(directory / "state");
     REQUIRE(agreed);
     std::uint64_t number = 0;
     int answers = 0;
