@@ -80,8 +80,8 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       archive_disk_("archive"),
       keeper_(*group_, retention::rules_of(configuration, *group_)),
       archiver_(executor, *group_, configuration, archive_disk_),
-      context_{executor, *group_, configuration, node.configuration.node.name, node.id, disk_,
-               node.key},
+      context_{executor, *group_, configuration, node.configuration.node.name,
+               node.id,  disk_,   node.key},
       unsynced_(executor),
       pause_(executor) {
   for (const std::string& name : configuration_.peers) {

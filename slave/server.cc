@@ -91,8 +91,7 @@ asio::awaitable<void> Server::forget_strangers() {
   while (true) {
     co_await never.wait_for(std::chrono::minutes(1));
     if (std::chrono::steady_clock::now() - last_stranger_ < kStrangerShown) continue;
-    for (const auto& [name, service] : services_)
-      service->group().incidents().clear(kStranger);
+    for (const auto& [name, service] : services_) service->group().incidents().clear(kStranger);
   }
 }
 
@@ -110,17 +109,17 @@ tl::expected<GroupService*, Refusal> Server::find(const wire::Hello& hello,
   if (std::string why = service::not_the_caller(node_.configuration, hello.node_name, shown);
       !why.empty()) {
     raise_stranger(why);
-    return tl::unexpected(Refusal{wire::RefuseReason::kPeerUnknown,
-                                  Error(ErrorCode::kRefused, std::move(why))});
+    return tl::unexpected(
+        Refusal{wire::RefuseReason::kPeerUnknown, Error(ErrorCode::kRefused, std::move(why))});
   }
   const auto group = config::find_group(node_.configuration, name);
-  const bool has_part = group && std::count((*group)->peers.begin(), (*group)->peers.end(),
-                                            hello.node_name) != 0;
+  const bool has_part =
+      group && std::count((*group)->peers.begin(), (*group)->peers.end(), hello.node_name) != 0;
   if (!has_part)
-    return tl::unexpected(Refusal{wire::RefuseReason::kUnknownGroup,
-                                  Error(ErrorCode::kRefused, "node " + here + " has no group '" +
-                                                                 name + "' with " +
-                                                                 hello.node_name + " as a peer")});
+    return tl::unexpected(
+        Refusal{wire::RefuseReason::kUnknownGroup,
+                Error(ErrorCode::kRefused, "node " + here + " has no group '" + name + "' with " +
+                                               hello.node_name + " as a peer")});
   if (const auto service = services_.find(name); service != services_.end())
     return service->second.get();
   auto opened = control::Group::open(node_.configuration.node.state + "/groups/" + name);

@@ -25,8 +25,8 @@ wire::RefuseReason refusal_for(const Error& error, wire::RefuseReason otherwise)
 
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, FindGroup find_group,
-                 NoteStranger note_stranger, net::TcpStream stream)
+Session::Session(asio::any_io_executor executor, FindGroup find_group, NoteStranger note_stranger,
+                 net::TcpStream stream)
     : executor_(executor),
       find_group_(std::move(find_group)),
       note_stranger_(std::move(note_stranger)),

@@ -61,7 +61,8 @@ constexpr Entry kCatalogue[] = {
     {"HB-peer-key", kError,
      "The node that answers at a peer's address has another key than the one configured: another "
      "machine, or the peer has a new key.",
-     "compare with hotbackup identity on the peer; if its key was changed on purpose, write the new "
+     "compare with hotbackup identity on the peer; if its key was changed on purpose, write the "
+     "new "
      "fingerprint into its [[peer]]"},
     {"HB-pid-namespace", kError,
      "A program in a container with process ids of its own opened an environment of the group: "

@@ -72,16 +72,16 @@ asio::awaitable<Result<>> TcpStream::secure(std::shared_ptr<TlsIdentity> identit
     auto [failed] = co_await tls_->stream.async_handshake(type, kNoThrow);
     error = failed;
   } else {
-    auto [failed, used] =
-        co_await tls_->stream.async_handshake(type, asio::buffer(head), kNoThrow);
+    auto [failed, used] = co_await tls_->stream.async_handshake(type, asio::buffer(head), kNoThrow);
     error = failed;
   }
   if (error) co_return fail(tls_error(error, tls_->check));
   co_return Result<>();
 }
 
-// A message without TLS begins with its length, at most kGreetingBytesMax in four bytes of which the
-// first is the lowest: the third is 0, or 1 after two zeros. A TLS record begins with 22, 3, 1 or 3.
+// A message without TLS begins with its length, at most kGreetingBytesMax in four bytes of which
+// the first is the lowest: the third is 0, or 1 after two zeros. A TLS record begins with 22, 3, 1
+// or 3.
 asio::awaitable<Result<bool>> TcpStream::begins_with_tls() {
   char head[kHeadBytes];
   auto [error, count] = co_await asio::async_read(socket_, asio::buffer(head), kNoThrow);

@@ -32,9 +32,10 @@ std::string public_key_of(X509* certificate) {
 /// In place of a search for authorities: the key itself is known or not. That the peer holds it is
 /// proved by its signature, which OpenSSL checks after this.
 int verify(X509_STORE_CTX* store, void*) noexcept {
-  const auto* ssl = static_cast<SSL*>(
-      X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  auto* check = ssl == nullptr ? nullptr : static_cast<KeyCheck*>(SSL_get_ex_data(ssl, check_index()));
+  const auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* check =
+      ssl == nullptr ? nullptr : static_cast<KeyCheck*>(SSL_get_ex_data(ssl, check_index()));
   X509* certificate = X509_STORE_CTX_get0_cert(store);
   X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
   if (check == nullptr || certificate == nullptr) return 0;
@@ -72,8 +73,7 @@ Result<std::shared_ptr<TlsIdentity>> TlsIdentity::make(const identity::Identity&
   SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_max_cert_list(tls, kCertificateBytesMax);
   if (SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION) != 1 ||
-      SSL_CTX_set_num_tickets(tls, 0) != 1 ||
-      SSL_CTX_set1_sigalgs_list(tls, "ed25519") != 1) {
+      SSL_CTX_set_num_tickets(tls, 0) != 1 || SSL_CTX_set1_sigalgs_list(tls, "ed25519") != 1) {
     ERR_clear_error();
     return fail(ErrorCode::kIo, "this system's OpenSSL does not do TLS 1.3 with Ed25519");
   }

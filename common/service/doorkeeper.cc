@@ -150,7 +150,8 @@ void Doorkeeper::ended(const std::string& host, bool was_known) {
 std::string not_the_caller(const config::Configuration& configuration, const std::string& name,
                            const std::string& shown) {
   if (!shown.empty())
-    return shown == name ? "" : "the caller says it is " + name + ", and its key is that of " + shown;
+    return shown == name ? ""
+                         : "the caller says it is " + name + ", and its key is that of " + shown;
   const config::Peer* peer = config::find_peer(configuration, name);
   if (peer != nullptr && peer->fingerprints.empty()) return {};
   return "the caller says it is " + name + " and shows no key";
@@ -160,11 +161,12 @@ asio::awaitable<Result<>> prove(net::TcpStream& stream, std::shared_ptr<net::Tls
                                 const config::Peer& peer) {
   if (peer.fingerprints.empty()) {
     if (stream.peer_is_loopback()) co_return Result<>();
-    co_return fail(ErrorCode::kConfig, stream.peer_address() +
-                                           " is not a loopback address: " + peer.name +
-                                           " needs a fingerprint in its [[peer]]");
+    co_return fail(ErrorCode::kConfig, stream.peer_address() + " is not a loopback address: " +
+                                           peer.name + " needs a fingerprint in its [[peer]]");
   }
-  net::KnowsKey knows = [&peer](const std::string& fingerprint) { return holds(peer, fingerprint); };
+  net::KnowsKey knows = [&peer](const std::string& fingerprint) {
+    return holds(peer, fingerprint);
+  };
   auto hands = stream.secure(std::move(key), net::TcpStream::Side::kCaller, std::move(knows));
   std::string late = "no TLS from " + stream.peer_address() + " in time";
   Result<> shaken = co_await net::within(kHandshakeLimit, std::move(late), std::move(hands));

@@ -43,7 +43,7 @@ class RefusalLog {
 class DoorLimits {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  static constexpr std::size_t kStrangersMax = 128;      // that have not shown who they are
+  static constexpr std::size_t kStrangersMax = 128;     // that have not shown who they are
   static constexpr std::size_t kStrangersPerHost = 32;  // of them
   static constexpr std::size_t kLinksMax = 256;         // that have
   /// Calls of one host without a good end: so many at once, and then so many in a second.
@@ -82,7 +82,8 @@ class Doorkeeper {
   /// Whether the connection is taken on at all; else it is noted and closed by the caller.
   bool take(const net::TcpStream& stream);
   /// The caller shows its key: the name of the peer that holds it; empty for one on loopback that
-  /// has come without TLS, which may only be a peer that has no fingerprint here. An error is noted.
+  /// has come without TLS, which may only be a peer that has no fingerprint here. An error is
+  /// noted.
   asio::awaitable<Result<std::string>> identify(net::TcpStream& stream);
   /// It is a peer, by its key or by what it said: its call costs nothing. False: too many links.
   bool known(const std::string& host);
@@ -105,8 +106,8 @@ class Doorkeeper {
 std::string not_the_caller(const config::Configuration& configuration, const std::string& name,
                            const std::string& shown);
 
-/// The other side of it: a dialled stream shows this node's key and checks the peer's. kRefused: the
-/// node that answers has another key.
+/// The other side of it: a dialled stream shows this node's key and checks the peer's. kRefused:
+/// the node that answers has another key.
 asio::awaitable<Result<>> prove(net::TcpStream& stream, std::shared_ptr<net::TlsIdentity> key,
                                 const config::Peer& peer);
 

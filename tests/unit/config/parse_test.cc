@@ -174,8 +174,7 @@ TEST_CASE("a peer whose key changes has two fingerprints") {
   const std::string old_key = "SHA256:" + std::string(42, 'a') + "A";
   const std::string new_key = "SHA256:" + std::string(42, 'b') + "A";
   const std::string peer = "[node]\nname='a'\n[[peer]]\nname='b'\naddress=['b.example']\n";
-  const Configuration c =
-      good(peer + "fingerprint = ['" + old_key + "', '" + new_key + "']\n");
+  const Configuration c = good(peer + "fingerprint = ['" + old_key + "', '" + new_key + "']\n");
   CHECK(c.peers[0].fingerprints == std::vector{old_key, new_key});
   CHECK(good(describe(c)).peers[0].fingerprints == c.peers[0].fingerprints);
 }

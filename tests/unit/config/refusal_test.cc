@@ -147,7 +147,8 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
             "5:15: 'fingerprint' in [[peer]]");
   }
   const std::string key = "fingerprint = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'\n";
-  refuses(peer + key, "[[peer]]\nname = 'c'\n" + key, "8:15: 'fingerprint' in [[peer]]: it stands there twice");
+  refuses(peer + key, "[[peer]]\nname = 'c'\n" + key,
+          "8:15: 'fingerprint' in [[peer]]: it stands there twice");
 }
 
 TEST_CASE("a promise that this version does not keep is refused") {

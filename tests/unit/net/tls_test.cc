@@ -59,7 +59,8 @@ asio::awaitable<void> shake(asio::io_context& io, End& caller, End& called) {
   tasks.spawn(answer(*listener, called));
   const auto connected = co_await connect("127.0.0.1", listener->port(), 5s, caller.stream);
   REQUIRE(connected);
-  caller.shaken = co_await caller.stream->secure(caller.key, TcpStream::Side::kCaller, caller.knows);
+  caller.shaken =
+      co_await caller.stream->secure(caller.key, TcpStream::Side::kCaller, caller.knows);
   (void)co_await tasks.join();
 }
 

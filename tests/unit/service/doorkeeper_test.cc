@@ -13,10 +13,11 @@ constexpr DoorLimits::Time kStart{};
 
 config::Configuration configured() {
   const std::string key = "SHA256:" + std::string(42, 'a') + "A";
-  return config::parse("[node]\nname = 'paris'\nlisten = '127.0.0.1:2000'\n"
-                       "[[peer]]\nname = 'lyon'\nfingerprint = '" +
-                           key + "'\n[[peer]]\nname = 'near'\naddress = ['127.0.0.1:2001']\n",
-                       "t")
+  return config::parse(
+             "[node]\nname = 'paris'\nlisten = '127.0.0.1:2000'\n"
+             "[[peer]]\nname = 'lyon'\nfingerprint = '" +
+                 key + "'\n[[peer]]\nname = 'near'\naddress = ['127.0.0.1:2001']\n",
+             "t")
       .value();
 }
 
