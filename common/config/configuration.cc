@@ -27,7 +27,7 @@ std::string default_path() {
   return path != nullptr && *path != '\0' ? path : "/etc/hotbackup/hotbackup.toml";
 }
 
-Result<Configuration> load(const std::string& path) {
+Result<Configuration> load(const std::string& path, Keys keys) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) return cannot_read(path, errno != 0 ? errno : EIO);
@@ -38,7 +38,7 @@ Result<Configuration> load(const std::string& path) {
   if (text.size() > kFileBytesMax) {
     return fail(ErrorCode::kConfig, "configuration " + path + ": larger than 1 MB");
   }
-  return parse(text, path);
+  return parse(text, path, keys);
 }
 
 Result<const Group*> find_group(const Configuration& configuration, std::string_view name) {

@@ -130,8 +130,11 @@ std::string default_path();
 
 /// Reads and checks the file. Every error is kConfig, one line, "FILE:LINE:COLUMN: …" where a place
 /// in the file is to blame: the first one in the file.
-Result<Configuration> load(const std::string& path);
-Result<Configuration> parse(std::string_view text, std::string_view source);
+/// kBeforePairing: a peer elsewhere may still be without its fingerprint.
+enum class Keys { kKnown, kBeforePairing };
+Result<Configuration> load(const std::string& path, Keys keys = Keys::kKnown);
+Result<Configuration> parse(std::string_view text, std::string_view source,
+                            Keys keys = Keys::kKnown);
 
 /// The group of this name; an empty name stands for the only one. Borrowed from `configuration`.
 Result<const Group*> find_group(const Configuration& configuration, std::string_view name);

@@ -107,7 +107,9 @@ Result<std::string> parse_archive(std::string_view text) {
 
 class FileReader {
  public:
-  FileReader(std::string_view source) : faults_(source) { configuration_.source = source; }
+  FileReader(std::string_view source, Keys keys) : faults_(source), keys_(keys) {
+    configuration_.source = source;
+  }
 
   Result<Configuration> read(const Table& root) {
     TableReader reader(root, "the file", faults_);
@@ -167,7 +169,7 @@ class FileReader {
     if (peer.addresses.empty())
       loopback = is_loopback(listen) || listen.host == "0.0.0.0" || listen.host == "::";
     read_fingerprints(reader, table, peer);
-    if (!loopback && table.find("fingerprint") == nullptr) {
+    if (keys_ == Keys::kKnown && !loopback && table.find("fingerprint") == nullptr) {
       faults_.refuse(table.at,
                      "[[peer]] has no 'fingerprint': only a peer on a loopback address may leave "
                      "it out");
@@ -448,6 +450,7 @@ class FileReader {
   }
 
   Faults faults_;
+  const Keys keys_;
   Configuration configuration_;
   Names node_names_;  // this node and its peers
   Names fingerprints_;
@@ -457,9 +460,9 @@ class FileReader {
 
 }  // namespace
 
-Result<Configuration> parse(std::string_view text, std::string_view source) {
+Result<Configuration> parse(std::string_view text, std::string_view source, Keys keys) {
   HOTBACKUP_ASSIGN(const Table root, parse_document(text, source));
-  return FileReader(source).read(root);
+  return FileReader(source, keys).read(root);
 }
 
 }  // namespace hotbackup::config

@@ -121,8 +121,8 @@ asio::awaitable<Result<>> Doorkeeper::shake_hands(net::TcpStream& stream) {
 asio::awaitable<Result<std::string>> Doorkeeper::identify(net::TcpStream& stream) {
   const std::string host = stream.peer_host();
   auto hands = shake_hands(stream);
-  Result<> shaken =
-      co_await net::within(kHandshakeLimit, "it did not show its key in time", std::move(hands));
+  std::string late = "it did not show its key in time";
+  Result<> shaken = co_await net::within(kHandshakeLimit, std::move(late), std::move(hands));
   if (!shaken) {
     if (shaken.error().code() == ErrorCode::kCancelled) co_return fail(shaken.error());
     note(host, "not let in: " + shaken.error().text());

@@ -23,6 +23,7 @@ enum ExitCode : int {
   kWrongState = 3,  // the group is not in a state where this is allowed
   kFound = 4,       // a check found something
   kGaveUp = 5,
+  kNeedsYou = 6,  // done, but a person has to see to something
 };
 
 /// One run of the program. Lives in main; the commands borrow it.
@@ -49,6 +50,7 @@ void add_wait(CLI::App& app, Session& session);
 void add_apply_commands(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
 void add_identity(CLI::App& app, Session& session);
+void add_pair(CLI::App& app, Session& session);
 
 /// kDone … for an error: kConfig is wrong usage, kFenced the wrong state, kTimeout gave up.
 int exit_code(const Error& error);

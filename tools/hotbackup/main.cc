@@ -86,6 +86,7 @@ int run(int count, char** words) {
   cli::add_apply_commands(app, session);
   cli::add_config(app, session);
   cli::add_identity(app, session);
+  cli::add_pair(app, session);
   cli::add_recover(app, session);
   cli::add_forget(app, session);
   cli::add_unlink(app, session);
