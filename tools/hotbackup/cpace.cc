@@ -43,8 +43,7 @@ std::string sha512(std::string_view text) {
 }
 
 std::string generator(const Cpace::Shared& shared) {
-  const std::size_t before =
-      with_lengths({shared.code}).size() + with_lengths({kSuite}).size() + 1;
+  const std::size_t before = with_lengths({shared.code}).size() + with_lengths({kSuite}).size() + 1;
   const std::string zeros(before < kHashInputBlock ? kHashInputBlock - before : 0, '\0');
   const std::string hash =
       sha512(with_lengths({kSuite, shared.code, zeros, shared.channel, shared.session}));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPace, a password-authenticated key exchange: two who share a short code agree on a strong key, and
-// whoever does not know the code can try one guess an exchange, on line, and learns nothing else.
-// draft-irtf-cfrg-cpace, suite CPACE-RISTR255-SHA512, initiator and responder; docs/decisions/0021.
+// CPace, a password-authenticated key exchange: two who share a short code agree on a strong key,
+// and whoever does not know the code can try one guess an exchange, on line, and learns nothing
+// else. draft-irtf-cfrg-cpace, suite CPACE-RISTR255-SHA512, initiator and responder;
+// docs/decisions/0021.
 #pragma once
 
 #include <string>

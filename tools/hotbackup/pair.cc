@@ -110,7 +110,8 @@ Result<> Pairing::prepare() {
   }
   HOTBACKUP_ASSIGN(configuration_, config::parse(text_, path_, config::Keys::kBeforePairing));
   if (!fresh_ && !options_.name.empty() && options_.name != configuration_.node.name)
-    return fail(ErrorCode::kConfig, "this node is called " + configuration_.node.name + " in " + path_);
+    return fail(ErrorCode::kConfig,
+                "this node is called " + configuration_.node.name + " in " + path_);
   for (const std::string& group : options_.groups)
     HOTBACKUP_TRY(config::find_group(configuration_, group));
   HOTBACKUP_ASSIGN(const auto identity, identity::load_or_create(configuration_.node.state));
@@ -128,8 +129,8 @@ Result<> Pairing::open_listener() {
   const config::Address& own = configuration_.node.listen;
   Result<> result;
   for (int i = 0; i < kPortsTried; ++i) {
-    auto opened = net::Listener::open(io_.get_executor(), own.host,
-                                      static_cast<std::uint16_t>(own.port + i));
+    auto opened =
+        net::Listener::open(io_.get_executor(), own.host, static_cast<std::uint16_t>(own.port + i));
     if (opened) {
       listener_.emplace(std::move(*opened));
       return {};
@@ -161,8 +162,9 @@ asio::awaitable<Result<>> Pairing::take_calls(std::optional<net::TcpStream>& str
     if (agreed.error().code() == ErrorCode::kCancelled) co_return agreed;
     if (agreed.error().code() == ErrorCode::kRefused)
       co_return fail(ErrorCode::kRefused,
-                     who + " has tried a wrong code, or somebody is between: this code is void; "
-                           "type hotbackup pair --listen again for a new one");
+                     who +
+                         " has tried a wrong code, or somebody is between: this code is void; "
+                         "type hotbackup pair --listen again for a new one");
     say(who + ": " + agreed.error().text());
   }
 }
@@ -219,9 +221,8 @@ Result<> Pairing::note_peer(const Introduction& theirs, const net::TcpStream& st
   }
   std::vector<GroupShape> groups = shapes_of(configuration_, options_.groups);
   for (const GroupShape& group : theirs.groups) {
-    const bool own = std::any_of(groups.begin(), groups.end(), [&](const GroupShape& known) {
-      return known.name == group.name;
-    });
+    const bool own = std::any_of(groups.begin(), groups.end(),
+                                 [&](const GroupShape& known) { return known.name == group.name; });
     if (!own) groups.push_back(group);
   }
   for (const GroupShape& group : groups) shared_groups_.push_back(group.name);
@@ -246,8 +247,7 @@ asio::awaitable<Result<>> Pairing::introduce_each_other(net::TcpStream& stream) 
   done = co_await tell_and_hear(stream, said, heard);
   if (!noted) co_return noted;
   if (!done) co_return done;
-  if (!heard.empty())
-    co_return fail(ErrorCode::kRefused, theirs->node + " cannot go on: " + heard);
+  if (!heard.empty()) co_return fail(ErrorCode::kRefused, theirs->node + " cannot go on: " + heard);
   co_return write_file();
 }
 
@@ -325,9 +325,10 @@ Result<int> Pairing::finish() {
           (options_.listen ? "master" : "slave"));
   }
   if (both) return kDone;
-  std::fprintf(stderr,
-               "hotbackup: HB-unreachable: the nodes know each other, but not both reach the other: "
-               "see to firewalls and 'address', roles reverse who dials\n");
+  std::fprintf(
+      stderr,
+      "hotbackup: HB-unreachable: the nodes know each other, but not both reach the other: "
+      "see to firewalls and 'address', roles reverse who dials\n");
   return kNeedsYou;
 }
 
@@ -352,7 +353,8 @@ void add_pair(CLI::App& app, Session& session) {
   command->add_option("CODE", options->code, "the code that it has printed")->excludes(listen);
   command->add_option("--group", options->groups, "only these groups (default: all)")
       ->type_name("GROUP");
-  command->add_option("--name", options->name, "this node's name where it has no configuration yet");
+  command->add_option("--name", options->name,
+                      "this node's name where it has no configuration yet");
   command
       ->add_option("--address", options->address,
                    "how the other node is to dial this one (default: the address it sees)")

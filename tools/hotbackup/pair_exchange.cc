@@ -67,8 +67,8 @@ asio::awaitable<Result<>> agree_unlimited(net::TcpStream& stream,
   std::string channel(kGreeting);
   channel += dials ? own + other : other + own;
   Cpace::Shared shared{std::move(code), std::move(channel), session};
-  auto cpace = Cpace::begin(dials ? Cpace::Side::kInitiator : Cpace::Side::kResponder,
-                            std::move(shared));
+  auto cpace =
+      Cpace::begin(dials ? Cpace::Side::kInitiator : Cpace::Side::kResponder, std::move(shared));
   if (!cpace) co_return fail(std::move(cpace).error());
   done = co_await exchange_messages(stream, dials, *cpace);
   if (done) done = co_await prove_each_other(stream, dials, *cpace);

@@ -12,16 +12,18 @@ using Lines = std::vector<std::string>;
 
 // What both nodes should have equal. Commands never travel: a peer may not choose what runs here.
 constexpr std::string_view kShared[] = {
-    "user",         "mode",        "loss_limit",  "at_limit",     "wait_max",
-    "wait_for",     "check_period", "test_period", "keep_journal", "segment_size",
-    "journal_limit", "at_journal_limit", "boot_wait", "rejoin", "rpo", "rto"};
+    "user",         "mode",         "loss_limit",    "at_limit",
+    "wait_max",     "wait_for",     "check_period",  "test_period",
+    "keep_journal", "segment_size", "journal_limit", "at_journal_limit",
+    "boot_wait",    "rejoin",       "rpo",           "rto"};
 constexpr std::size_t kGroupsMax = 64;
 constexpr std::size_t kEnvironmentsMax = 64;
 constexpr std::size_t kValueBytesMax = 4096;
 
 std::string quoted(const std::string& text) {
   std::string out;
-  for (const char c : Json(text).dump()) out += c == '\x7f' ? std::string("\\u007F") : std::string(1, c);
+  for (const char c : Json(text).dump())
+    out += c == '\x7f' ? std::string("\\u007F") : std::string(1, c);
   return out;
 }
 
@@ -67,8 +69,8 @@ Section find_section(const Lines& lines, std::string_view kind, std::string_view
     bool named = false;
     for (; section.end < lines.size() && !trimmed(lines[section.end]).starts_with("[");
          ++section.end)
-      named = named || (key_of(lines[section.end]) == "name" &&
-                        string_value(lines[section.end]) == name);
+      named = named ||
+              (key_of(lines[section.end]) == "name" && string_value(lines[section.end]) == name);
     if (named) return section;
   }
   return {};
@@ -129,8 +131,8 @@ void add_peer(Lines& lines, const NewPeer& peer) {
 }
 
 void add_group(Lines& lines, const GroupShape& group, const std::string& peer) {
-  lines.insert(lines.end(), {"", "[[group]]", "name = " + quoted(group.name),
-                             "peers = " + list_text({peer})});
+  lines.insert(lines.end(),
+               {"", "[[group]]", "name = " + quoted(group.name), "peers = " + list_text({peer})});
   for (const auto& [key, value] : group.settings) lines.push_back(key + " = " + quoted(value));
   for (const GroupShape::Environment& environment : group.environments) {
     lines.insert(lines.end(), {"", "  [[group.env]]", "  name = " + quoted(environment.name)});
@@ -223,7 +225,8 @@ Result<Introduction> decode_parsed(const Json& json) {
   HOTBACKUP_ASSIGN(introduction.node, name_of(json, "node"));
   HOTBACKUP_ASSIGN(introduction.address, text_of(json, "address"));
   const auto port = json.value("port", 0u);
-  if (port == 0 || port > 65535) return fail(ErrorCode::kProtocol, "an introduction without a port");
+  if (port == 0 || port > 65535)
+    return fail(ErrorCode::kProtocol, "an introduction without a port");
   introduction.port = static_cast<std::uint16_t>(port);
   const Json groups = json.value("groups", Json::array());
   if (groups.size() > kGroupsMax)
@@ -303,16 +306,16 @@ Result<Edit> introduce(const std::string& text, const std::string& source, const
   const auto after = config::parse(edit.text, source, config::Keys::kBeforePairing);
   const config::Peer* put = after ? config::find_peer(*after, peer.name) : nullptr;
   if (found && put != nullptr && put->fingerprints == std::vector{peer.fingerprint}) return edit;
-  return fail(ErrorCode::kConfig,
-              "the configuration was not changed" +
-                  (after ? std::string() : " (" + after.error().text() + ")") +
-                  "; write it by hand: [[peer]] name = " + quoted(peer.name) +
-                  ", address = " + list_text({config::to_text(peer.address)}) +
-                  ", fingerprint = " + quoted(peer.fingerprint));
+  return fail(ErrorCode::kConfig, "the configuration was not changed" +
+                                      (after ? std::string() : " (" + after.error().text() + ")") +
+                                      "; write it by hand: [[peer]] name = " + quoted(peer.name) +
+                                      ", address = " + list_text({config::to_text(peer.address)}) +
+                                      ", fingerprint = " + quoted(peer.fingerprint));
 }
 
 std::string fresh_configuration(const std::string& node) {
-  return "# Written by hotbackup pair; yours to edit. Every key is described in hotbackup.toml's example.\n"
+  return "# Written by hotbackup pair; yours to edit. Every key is described in hotbackup.toml's "
+         "example.\n"
          "\n[node]\nname = " +
          quoted(node) + "\nstate = \"/var/lib/hotbackup\"\n";
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What two nodes tell each other when they pair, and how it gets into the configuration: as a person
-// would write it, in a file whose other lines and comments stay as they are.
+// What two nodes tell each other when they pair, and how it gets into the configuration: as a
+// person would write it, in a file whose other lines and comments stay as they are.
 #pragma once
 
 #include <map>

@@ -18,9 +18,9 @@ std::string from_hex(std::string_view digits) {
 }
 
 // draft-irtf-cfrg-cpace-20, "Test vector for CPace using group ristretto255 and hash SHA-512".
-const Cpace::Shared kShared = {
-    "Password", from_hex("6f630b425f726573706f6e6465720b415f696e69746961746f72"),
-    from_hex("7e4b4791d6a8ef019b936c79fb7f2c57")};
+const Cpace::Shared kShared = {"Password",
+                               from_hex("6f630b425f726573706f6e6465720b415f696e69746961746f72"),
+                               from_hex("7e4b4791d6a8ef019b936c79fb7f2c57")};
 const std::string kScalarA =
     from_hex("da3d23700a9e5699258aef94dc060dfda5ebb61f02a5ea77fad53f4ff0976d08");
 const std::string kScalarB =
@@ -77,9 +77,9 @@ TEST_CASE("who knows the code proves it; another code, channel or session proves
   CHECK(good.first_proved);
   CHECK(good.second_proved);
   CHECK(good.first.key() == good.second.key());
-  for (const Cpace::Shared& other : {Cpace::Shared{"123456788", "c", "s"},
-                                     Cpace::Shared{"123456789", "d", "s"},
-                                     Cpace::Shared{"123456789", "c", "t"}}) {
+  for (const Cpace::Shared& other :
+       {Cpace::Shared{"123456788", "c", "s"}, Cpace::Shared{"123456789", "d", "s"},
+        Cpace::Shared{"123456789", "c", "t"}}) {
     const Exchange bad = exchange({"123456789", "c", "s"}, other);
     CHECK_FALSE(bad.first_proved);
     CHECK_FALSE(bad.second_proved);

@@ -56,9 +56,11 @@ TEST_CASE("a new peer stands before the groups and in them, and every other line
   CHECK(again->changes.empty());
 }
 
-TEST_CASE("a peer that waits for its fingerprint gets it, its address stays, and a new key replaces") {
-  const std::string text = std::string("[node]\nname = 'paris'\n[[peer]]\n  name = 'lyon'\n"
-                                       "  address = ['10.0.0.2']\n[[group]]\nname = 'dns'\n") +
+TEST_CASE(
+    "a peer that waits for its fingerprint gets it, its address stays, and a new key replaces") {
+  const std::string text = std::string(
+                               "[node]\nname = 'paris'\n[[peer]]\n  name = 'lyon'\n"
+                               "  address = ['10.0.0.2']\n[[group]]\nname = 'dns'\n") +
                            "peers = [\n  'lyon',\n]\n";
   CHECK_FALSE(config::parse(text, "t"));
   const auto edit = introduce(text, "t", kLyon, {});
@@ -69,8 +71,7 @@ TEST_CASE("a peer that waits for its fingerprint gets it, its address stays, and
   REQUIRE(changed);
   CHECK(good(changed->text).peers[0].fingerprints == std::vector{other});
   const NewPeer nice{"nice", {"10.0.0.3", 2000}, kKey};
-  const auto second =
-      introduce(changed->text, "t", nice, {GroupShape{"dns", {}, {}}});
+  const auto second = introduce(changed->text, "t", nice, {GroupShape{"dns", {}, {}}});
   REQUIRE(second);
   CHECK(good(second->text).groups[0].peers == std::vector<std::string>{"lyon", "nice"});
 }
@@ -114,13 +115,15 @@ TEST_CASE("what cannot be put in is said, with what to write by hand") {
 }
 
 TEST_CASE("an introduction that is none, or holds names of another kind, is refused") {
-  for (const char* text :
-       {"", "{", "[]", "{}", "17", R"({"node": 3})", R"({"node": "a b", "address": "", "port": 1})",
-        R"({"node": "a", "address": "", "port": 0})", R"({"node": "a", "address": "", "port": 70000})",
-        R"({"node": "a", "address": "", "port": "x"})",
-        R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "../x"}]})",
-        R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "g", "env": [{"name": 3}]}]})",
-        R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "g", "settings": 3}]})"}) {
+  for (
+      const char* text :
+      {"", "{", "[]", "{}", "17", R"({"node": 3})", R"({"node": "a b", "address": "", "port": 1})",
+       R"({"node": "a", "address": "", "port": 0})",
+       R"({"node": "a", "address": "", "port": 70000})",
+       R"({"node": "a", "address": "", "port": "x"})",
+       R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "../x"}]})",
+       R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "g", "env": [{"name": 3}]}]})",
+       R"({"node": "a", "address": "", "port": 1, "groups": [{"name": "g", "settings": 3}]})"}) {
     CHECK_FALSE_MESSAGE(decode_introduction(text), text);
   }
   const auto kept = decode_introduction(
