@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "common/os/process.h"
 #include "common/recovery/environment_recovery.h"
 #include "common/service/waiting_rules.h"
 #include "master/loss_limit.h"
@@ -58,6 +59,9 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
     return fail(ErrorCode::kFenced, "this node is not master of " + configuration.name);
   HOTBACKUP_TRY(group->hold_server(Server::kMaster));
   HOTBACKUP_TRY(group->set_loss_limit(loss_limit_of(configuration), configuration.peers));
+  const std::chrono::milliseconds off(0);
+  HOTBACKUP_TRY(
+      group->set_waits(configuration.boot_wait.value_or(off), configuration.lease.value_or(off)));
   if (!group->shares_pid_namespace())
     return fail(ErrorCode::kRefused, "group " + configuration.name +
                                          " is used in another pid namespace; run the server there");
@@ -106,6 +110,7 @@ asio::awaitable<Result<>> GroupService::run() {
   auto moved = [this] { on_published_moved(); };
   const Waker waker(*group_, context_.executor, moved);
   tasks.spawn(keep_house());
+  tasks.spawn(watch_role());
   tasks.spawn(call_peers_when_level());
   tasks.spawn(sync_what_nobody_syncs());
   tasks.spawn(archive());
@@ -163,8 +168,21 @@ asio::awaitable<void> GroupService::call_peers_when_level() {
   (void)co_await tasks.join();
 }
 
+// A word in shared memory, asked often: the other node's applications wait for what follows.
+asio::awaitable<void> GroupService::watch_role() {
+  net::Signal never(context_.executor);
+  while (group_->role() == control::Role::kMaster) co_await never.wait_for(service::kRolePeriod);
+  spdlog::info("{}: no longer served as master", configuration_.name);
+}
+
 Result<> GroupService::look_after() {
   control::Group& group = *group_;
+  if (const auto& roles = group.layout().roles;
+      roles.unconfirmed.load() != 0 && roles.gate_until_ns.load() <= os::boottime_ns())
+    group.incidents().raise("HB-boot-unconfirmed", "",
+                            "no peer has confirmed since the boot that " +
+                                std::string(group.layout().node_name) +
+                                " is still master; writes were let through after boot_wait");
   slots_.look(group);
   note_sync_failures();
   HOTBACKUP_TRY(watch_.look(group));
@@ -217,7 +235,6 @@ asio::awaitable<void> GroupService::keep_house() {
     // After the pause: at the start slaves are given the time to call.
     watch_loss_limit(*group_);
   }
-  spdlog::info("{}: no longer served as master", configuration_.name);
 }
 
 bool GroupService::still_serving() const {

@@ -34,6 +34,7 @@ class GroupService {
   void on_published_moved();
   asio::awaitable<void> call_peers_when_level();
   asio::awaitable<void> keep_house();
+  asio::awaitable<void> watch_role();
   Result<> look_after();
   void note_sync_failures();
   asio::awaitable<void> sync_what_nobody_syncs();

@@ -35,7 +35,7 @@ void SenderMachine::written(Time now) {
 }
 
 Error SenderMachine::refuse(wire::RefuseReason reason, ErrorCode code, std::string text) {
-  put(wire::Refuse{reason, text});
+  put(wire::Refuse{reason, text, {}, {}});
   phase_ = Phase::kOver;
   return Error(code, std::move(text));
 }
@@ -50,14 +50,18 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
   if (auto* refuse = std::get_if<wire::Refuse>(&message)) {
     phase_ = Phase::kOver;
     refusal_ = refuse->reason;
+    told_epoch_ = refuse->epoch;
+    told_master_ = refuse->master;
     return fail(wire::refused_by(options_.peer_name, *refuse));
   }
   if (auto* welcome = std::get_if<wire::Welcome>(&message)) return on_welcome(std::move(*welcome));
   if (phase_ == Phase::kGreeting) return unexpected(message);
   if (const auto* numbers = std::get_if<wire::Acknowledge>(&message))
     return on_acknowledge(*numbers);
-  if (const auto* numbers = std::get_if<wire::Heartbeat>(&message))
+  if (const auto* numbers = std::get_if<wire::Heartbeat>(&message)) {
+    echo_ns_ = std::max(echo_ns_, numbers->echo_ns);
     return on_numbers(numbers->journaled, numbers->applied);
+  }
   return unexpected(message);
 }
 
@@ -195,8 +199,12 @@ Result<> SenderMachine::tick(Time now) {
   if (writing_since_ && now - *writing_since_ >= options_.stall_limit)
     return fail(ErrorCode::kTimeout,
                 peer + " has not read for " + human_duration(now - *writing_since_));
-  if (output_.empty() && !writing_since_ && now - said_ >= options_.check_period)
+  const bool stamp_due =
+      options_.stamp_period.count() != 0 && (!stamped_ || now - *stamped_ >= options_.stamp_period);
+  if (stamp_due || (output_.empty() && !writing_since_ && now - said_ >= options_.check_period)) {
+    stamped_ = now;
     put(wire::Heartbeat{{}, published_, {}, {}});
+  }
   return {};
 }
 

@@ -33,6 +33,7 @@ class SenderMachine {
     std::chrono::milliseconds greeting_limit{5000};
     std::chrono::milliseconds stall_limit{30'000};  // a peer that does not read this long is closed
     std::uint64_t window_bytes = 16 << 20;          // sent and not acknowledged, in whole updates
+    std::chrono::milliseconds stamp_period{0};      // of a lease; 0: none
   };
 
   enum class Phase {
@@ -76,6 +77,11 @@ class SenderMachine {
 
   /// Why the peer has refused, if it has.
   std::optional<wire::RefuseReason> refusal() const { return refusal_; }
+  /// The newest epoch that a refusal told of, and whose; counter 0: none.
+  const Epoch& told_epoch() const { return told_epoch_; }
+  const std::string& told_master() const { return told_master_; }
+  /// The stamp of a heartbeat that the peer has received; 0: none yet.
+  std::int64_t echo_ns() const { return echo_ns_; }
 
   /// Ends the link with a reason that the peer is told.
   Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text);
@@ -111,6 +117,9 @@ class SenderMachine {
   const Options options_;
   Phase phase_ = Phase::kGreeting;
   std::optional<wire::RefuseReason> refusal_;
+  Epoch told_epoch_;
+  std::string told_master_;
+  std::int64_t echo_ns_ = 0;
   wire::Welcome welcome_;
   Position peer_position_;
   Position published_;
@@ -139,6 +148,7 @@ class SenderMachine {
   const Time begun_;
   Time heard_;
   Time said_;
+  std::optional<Time> stamped_;
 };
 
 }  // namespace hotbackup::master

@@ -61,7 +61,7 @@ asio::awaitable<void> Server::serve(const config::Group& group,
       if (why != said) spdlog::info("{}: not served: {}", group.name, why);
       said = why;
     }
-    co_await never.wait_for(group.check_period);
+    co_await never.wait_for(std::min(group.check_period, 2 * service::kRolePeriod));
   }
 }
 

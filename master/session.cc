@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "common/net/deadline.h"
+#include "common/os/process.h"
 #include "common/retention/claims.h"
 #include "common/service/server.h"
 #include "master/capture_watch.h"
@@ -27,6 +28,10 @@ SenderMachine::Time now() {
 }
 std::int64_t wall_ns() {
   return wall_now().time_since_epoch().count();
+}
+
+std::int64_t lease_of(const control::Group& group) {
+  return group.layout().roles.lease_ns.load();
 }
 
 Result<std::unique_ptr<journal::Reader>> open_reader(control::Group& group, UpdateNumber from) {
@@ -88,6 +93,10 @@ SenderMachine::Options Session::machine_options() const {
   hello.published = {group.epoch(), group.published(), {}};
   hello.time = wall_now();
   hello.check_period = options.check_period;
+  // Four signs of life in a lease: one that is late does not end it.
+  if (lease_of(group) != 0)
+    options.stamp_period = std::max(std::chrono::milliseconds(lease_of(group) / 4'000'000),
+                                    std::chrono::milliseconds(10));
   if (auto rules = group.keep_local()) hello.keep_local = std::move(*rules);
   return options;
 }
@@ -148,21 +157,35 @@ asio::awaitable<void> Session::receive_loop() {
     auto received = machine_.receive(std::move(*message), now());
     entry_.heard_ns.store(wall_ns());
     if (!received) {
+      hear_refusal();
       if (machine_.refusal() == wire::RefuseReason::kRulesDiffer)
         context_.group.incidents().raise(kRulesDiffer, entry_.name, received.error().text());
       end(std::move(received).error());
       co_return;
     }
     link_.handshake_done();
+    // It follows this master: nobody was promoted whom it knows of.
+    context_.group.confirm_epoch();
+    if (machine_.echo_ns() != 0) context_.group.renew_lease(entry_, machine_.echo_ns());
     note_numbers();
     feed_.notify();
   }
 }
 
+// The peer knows of a newer master: this node's gate closes before anything else happens.
+void Session::hear_refusal() {
+  if (machine_.refusal() != wire::RefuseReason::kOldEpoch) return;
+  const auto heard = context_.group.hear_epoch(machine_.told_epoch(), machine_.told_master());
+  if (!heard) spdlog::error("{}: {}", context_.configuration.name, heard.error().text());
+}
+
 asio::awaitable<void> Session::send_loop() {
   while (true) {
     while (auto message = machine_.next_output(now())) {
-      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) heartbeat->time = wall_now();
+      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) {
+        heartbeat->time = wall_now();
+        if (lease_of(context_.group) != 0) heartbeat->stamp_ns = os::boottime_ns();
+      }
       std::string bytes = wire::encode(*message);
       message.reset();
       Result<> sent = co_await link_.send(std::move(bytes));
@@ -188,7 +211,9 @@ asio::awaitable<void> Session::pause_after_failure() {
 }
 
 asio::awaitable<void> Session::tick_loop() {
-  const auto period = context_.configuration.check_period / 4;
+  auto period = context_.configuration.check_period / 4;
+  if (lease_of(context_.group) != 0)
+    period = std::min(period, std::chrono::milliseconds(lease_of(context_.group) / 8'000'000));
   net::Signal never(context_.executor);
   while (true) {
     machine_.set_published({context_.group.epoch(), context_.group.published(), {}});

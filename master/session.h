@@ -63,6 +63,7 @@ class Session {
   asio::awaitable<Result<>> send_rest();
   Result<> read_ahead();
   void note_numbers();
+  void hear_refusal();
   void end(Error error);
 
   const GroupContext& context_;

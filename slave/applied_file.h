@@ -14,6 +14,10 @@ namespace hotbackup::slave {
 
 /// Nothing when the file is missing; kCorrupt when it is not what this program writes.
 Result<std::optional<AppliedRange>> read_applied(const control::Group& group);
+/// A node that was master applied nothing, it wrote: every environment holds what the journal does.
+/// Waits until no program holds a write transaction that began then, settles what became of each
+/// commit, syncs all of it and says so in the applied file. kBusy while a program does not let go.
+Result<> settle_after_mastery(control::Group& group);
 /// Durable when it returns.
 Result<> write_applied(const control::Group& group, const AppliedRange& range);
 

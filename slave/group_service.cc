@@ -12,6 +12,7 @@
 
 #include "common/journal/reader.h"
 #include "common/journal/segment.h"
+#include "common/roles/peers.h"
 #include "common/service/waiting_rules.h"
 #include "slave/applied_file.h"
 #include "slave/session.h"
@@ -22,15 +23,31 @@ namespace {
 
 using Server = control::Group::Server;
 
+using control::ChangePhase;
+
 constexpr char kDiskFull[] = "HB-disk-full";
 constexpr char kSyncFailed[] = "HB-journal-sync-failed";
 // A failure that was got over stays in sight this long.
 constexpr std::chrono::minutes kFailureShown(1);
 constexpr char kAtLimit[] = "HB-journal-limit";
+constexpr char kHookFailed[] = "HB-hook-failed";
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
   return ::stat((directory + "/control").c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+/// The phase of a command that changes this node's role, while it lives.
+ChangePhase phase_of(control::Group& group) {
+  const auto phase = static_cast<ChangePhase>(group.layout().roles.change_phase.load());
+  if (phase == ChangePhase::kNone || !group.server_alive(Server::kChange))
+    return ChangePhase::kNone;
+  return phase;
+}
+
+bool is_served(control::Group& group) {
+  const bool ours = group.role() == control::Role::kSlave || group.role() == control::Role::kFenced;
+  return ours && phase_of(group) != ChangePhase::kLetGo;
 }
 
 tl::unexpected<Refusal> refusal(wire::RefuseReason reason, ErrorCode code, std::string text) {
@@ -67,7 +84,7 @@ Result<std::unique_ptr<GroupService>> GroupService::open(asio::any_io_executor e
                                                          const config::Group& configuration) {
   const std::string directory = node.configuration.node.state + "/groups/" + configuration.name;
   HOTBACKUP_ASSIGN(auto group, control::Group::open(directory));
-  if (group->role() != control::Role::kSlave)
+  if (!is_served(*group))
     return fail(ErrorCode::kFenced, "node " + node.configuration.node.name + " is not a slave of " +
                                         configuration.name);
   HOTBACKUP_TRY(group->hold_server(Server::kSlave));
@@ -126,6 +143,7 @@ asio::awaitable<Result<>> GroupService::run() {
       group_->set_link(*entry, control::LinkState::kWaitingForCall);
   net::TaskGroup tasks(executor_, net::TaskGroup::End::kAllTogether);
   tasks.spawn(keep_house());
+  tasks.spawn(watch_role());
   tasks.spawn(archive());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
@@ -151,14 +169,16 @@ std::optional<Refusal> GroupService::check_caller(const wire::Hello& hello) {
   if (std::find(peers.begin(), peers.end(), hello.node_name) == peers.end())
     return Refusal{wire::RefuseReason::kPeerUnknown,
                    Error(ErrorCode::kRefused, hello.node_name + " is not a peer of " + here)};
+  if (hello.group_id.is_none())
+    return Refusal{wire::RefuseReason::kWrongGroupId,
+                   Error(ErrorCode::kRefused, hello.node_name + " sent no group id")};
+  if (!group_->id().is_none())
+    if (auto older = hear_caller(*group_, configuration_, hello)) return older;
   const std::string master(group_->layout().master_name);
   if (!master.empty() && !group_->id().is_none() && master != hello.node_name)
     return Refusal{
         wire::RefuseReason::kPeerUnknown,
         Error(ErrorCode::kRefused, here + " follows " + master + ", not " + hello.node_name)};
-  if (hello.group_id.is_none())
-    return Refusal{wire::RefuseReason::kWrongGroupId,
-                   Error(ErrorCode::kRefused, hello.node_name + " sent no group id")};
   if (auto adopted = group_->adopt_id(hello.group_id, hello.node_name); !adopted)
     return Refusal{adopted.error().code() == ErrorCode::kRefused ? wire::RefuseReason::kWrongGroupId
                                                                  : wire::RefuseReason::kNotReady,
@@ -182,9 +202,33 @@ std::optional<Refusal> GroupService::compare_rules(const wire::Hello& hello) {
   return Refusal{wire::RefuseReason::kRulesDiffer, Error(ErrorCode::kRefused, std::move(text))};
 }
 
+std::optional<Refusal> hear_caller(control::Group& group, const config::Group& configuration,
+                                   const wire::Hello& hello) {
+  const auto& peers = configuration.peers;
+  if (hello.group_id != group.id() ||
+      std::find(peers.begin(), peers.end(), hello.node_name) == peers.end())
+    return std::nullopt;  // its word counts for nothing here
+  using Heard = control::Group::Heard;
+  const Epoch epoch = hello.published.epoch;
+  const auto heard = group.hear_epoch(epoch, hello.node_name);
+  if (!heard) return Refusal{wire::RefuseReason::kNotReady, heard.error()};
+  if (*heard == Heard::kSame || *heard == Heard::kNewer) return std::nullopt;
+  const Epoch known = group.known_epoch();
+  const std::string master(group.layout().master_name);
+  return Refusal{wire::RefuseReason::kOldEpoch,
+                 Error(ErrorCode::kFenced, "group " + configuration.name + " is in epoch " +
+                                               std::to_string(known.counter) + ", with master " +
+                                               master + "; " + hello.node_name + " serves epoch " +
+                                               std::to_string(epoch.counter)),
+                 known, master};
+}
+
 asio::awaitable<tl::expected<void, Refusal>> GroupService::admit(Session& session,
                                                                  const wire::Hello& hello) {
   if (auto refused = check_caller(hello)) co_return tl::unexpected(std::move(*refused));
+  if (!settled_ || phase_of(*group_) != ChangePhase::kNone)
+    co_return refusal(wire::RefuseReason::kNotReady, ErrorCode::kBusy,
+                      "the group's role here is being changed");
   if (replacing_ || closing_)
     co_return refusal(wire::RefuseReason::kNotReady, ErrorCode::kBusy,
                       "the group is busy with another call");
@@ -331,9 +375,69 @@ Result<> GroupService::settle_copies() {
   return start_applier();
 }
 
-asio::awaitable<void> GroupService::keep_house() {
+// Nobody asked for it here: the command of a planned switch runs the hook itself.
+asio::awaitable<void> GroupService::tell_of_demotion() {
+  control::Group& group = *group_;
+  if (group.role() != control::Role::kFenced) co_return;
+  const roles::Here here{node_.configuration, configuration_, group, service::program_version()};
+  const std::string master(group.layout().master_name);
+  auto hook = [&here, &master] {
+    return roles::run_hook(here, here.settings.on_demote, "fenced", here.group.known_epoch(),
+                           master);
+  };
+  const Result<> ran = co_await housekeeper_.run(hook);
+  if (ran) co_return group.incidents().clear(kHookFailed, "on_demote");
+  group.incidents().raise(kHookFailed, "on_demote", "on_demote: " + ran.error().text());
+  spdlog::error("{}: on_demote: {}", configuration_.name, ran.error().text());
+}
+
+// A node that was master has copies only when what it wrote last is settled. Until then nobody is
+// answered.
+asio::awaitable<Result<>> GroupService::settle() {
+  control::Group& group = *group_;
+  net::Signal never(executor_);
+  while (group.wrote()) {
+    auto work = [&group] { return settle_after_mastery(group); };
+    const auto done = co_await journal_worker_.run(work);
+    if (done) {
+      co_await tell_of_demotion();
+      break;
+    }
+    spdlog::error("{}: what was written as master: {}", configuration_.name, done.error().text());
+    co_await never.wait_for(configuration_.check_period);
+  }
   auto start = [this] { return start_applier(); };
-  const auto started = co_await journal_worker_.run(start);
+  Result<> started = co_await journal_worker_.run(start);
+  settled_ = true;
+  co_return started;
+}
+
+// A command that changes this node's role: it waits for what is done here.
+asio::awaitable<void> GroupService::watch_role() {
+  control::RoleState& roles = group_->layout().roles;
+  net::Signal never(executor_);
+  while (is_served(*group_)) {
+    co_await never.wait_for(service::kRolePeriod / 5);
+    const std::uint32_t request = roles.change_request.load();
+    if (roles.change_answered.load() == request || phase_of(*group_) == ChangePhase::kNone)
+      continue;
+    if (session_ != nullptr)
+      session_->stop(Error(ErrorCode::kDisconnected, "the group's role here is being changed"));
+    if (session_ != nullptr || replacing_) continue;
+    roles.change_answered.store(request);
+    group_->notify_acknowledged();
+  }
+  spdlog::info("{}: no longer served as slave", configuration_.name);
+}
+
+void GroupService::note_streaming() {
+  if (group_->role() != control::Role::kFenced) return;
+  if (const auto changed = group_->become_slave(); !changed)
+    spdlog::error("{}: {}", configuration_.name, changed.error().text());
+}
+
+asio::awaitable<void> GroupService::keep_house() {
+  const Result<> started = co_await settle();
   if (!started) spdlog::error("{}: {}", configuration_.name, started.error().text());
   net::Signal never(executor_);
   std::string said;
@@ -354,12 +458,10 @@ asio::awaitable<void> GroupService::keep_house() {
     said = problem;
     co_await never.wait_for(configuration_.check_period);
   }
-  spdlog::info("{}: no longer served as slave", configuration_.name);
 }
 
 bool GroupService::still_serving() const {
-  return group_->role() == control::Role::kSlave &&
-         control_inode(group_->directory()) == control_inode_;
+  return is_served(*group_) && control_inode(group_->directory()) == control_inode_;
 }
 
 }  // namespace hotbackup::slave

@@ -26,7 +26,14 @@ class Session;
 struct Refusal {
   wire::RefuseReason reason = wire::RefuseReason::kOther;
   Error error;
+  Epoch epoch = {};  // of kOldEpoch
+  std::string master = {};
 };
+
+/// Whether this node follows the caller's epoch: a newer one is noted before it is answered, and
+/// fences a master; an older one is refused with what is known here.
+std::optional<Refusal> hear_caller(control::Group& group, const config::Group& configuration,
+                                   const wire::Hello& hello);
 
 /// Lives on the server's executor; the disk's side of it on its journal thread. Owns the group's
 /// handle and holds the server's lock on it.
@@ -54,6 +61,8 @@ class GroupService {
 
   /// What this journal holds for sure: synced, and free of a half received update.
   asio::awaitable<Result<Position>> position();
+  /// The master's verdict was to go on from here: a fenced node is its slave again.
+  void note_streaming();
   UpdateNumber applied() const { return UpdateNumber(group_->layout().applied.load()); }
 
   /// Does what a session received, in order, on the journal thread. After success of frames they
@@ -68,6 +77,9 @@ class GroupService {
   std::optional<Refusal> check_caller(const wire::Hello& hello);
   std::optional<Refusal> compare_rules(const wire::Hello& hello);
   asio::awaitable<void> keep_house();
+  asio::awaitable<void> watch_role();
+  asio::awaitable<Result<>> settle();
+  asio::awaitable<void> tell_of_demotion();
   asio::awaitable<void> archive();
   bool still_serving() const;
   void note_disk(const Error* error);
@@ -91,6 +103,7 @@ class GroupService {
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end
   bool closing_ = false;
+  bool settled_ = false;                                            // the copies are the applier's
   bool disk_full_ = false;                                          // said so
   std::uint32_t failures_seen_ = 0;                                 // of the tail
   std::optional<std::chrono::steady_clock::time_point> failed_at_;  // the journal's disk, last

@@ -31,8 +31,9 @@ tl::unexpected<Error> ReceiverMachine::unexpected(const wire::Message& message) 
               who + " sent a " + std::string(message_name(message)) + " where none belongs");
 }
 
-Error ReceiverMachine::refuse(wire::RefuseReason reason, ErrorCode code, std::string text) {
-  reply_ = wire::Refuse{reason, text};
+Error ReceiverMachine::refuse(wire::RefuseReason reason, ErrorCode code, std::string text,
+                              const Epoch& epoch, const std::string& master) {
+  reply_ = wire::Refuse{reason, text, epoch, master};
   phase_ = Phase::kOver;
   return Error(code, std::move(text));
 }
@@ -51,6 +52,10 @@ Result<std::optional<Work>> ReceiverMachine::receive(wire::Message message, Time
   if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&message)) {
     if (phase_ == Phase::kChecking) return unexpected(message);
     published_ = std::max(published_, heartbeat->published.number);
+    if (heartbeat->stamp_ns != 0) {
+      echo_ns_ = heartbeat->stamp_ns;
+      heartbeat_ = true;
+    }
     return std::nullopt;
   }
   if (phase_ == Phase::kVerdict) {
@@ -165,7 +170,7 @@ std::optional<wire::Message> ReceiverMachine::next_output(Time now) {
   } else if (acknowledge_) {
     message = wire::Acknowledge{journaled_, applied_};
   } else if (heartbeat_) {
-    message = wire::Heartbeat{{}, {}, journaled_, applied_};
+    message = wire::Heartbeat{{}, {}, journaled_, applied_, 0, echo_ns_};
   } else {
     return std::nullopt;
   }

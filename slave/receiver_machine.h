@@ -57,7 +57,8 @@ class ReceiverMachine {
   /// After a hello that was found good. `welcome.journaled` is what is synced in this journal.
   void welcome(wire::Welcome welcome, std::chrono::milliseconds check_period);
   /// Ends the link with a reason that the peer is told.
-  Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text);
+  Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text, const Epoch& epoch = {},
+               const std::string& master = {});
 
   /// The seed is durable; `at` is the position it began with.
   void seeded();
@@ -105,6 +106,7 @@ class ReceiverMachine {
   UpdateNumber applied_;
   UpdateNumber visible_;  // as the owner said; ≥ applied_
   bool acknowledge_ = false;
+  std::int64_t echo_ns_ = 0;
 
   std::optional<wire::Message> reply_;  // welcome or refusal: always the next output
   bool heartbeat_ = false;

@@ -74,16 +74,40 @@ asio::awaitable<void> Server::answer(net::TcpStream stream) {
   auto shown = co_await door_.identify(stream);
   bool known = shown && !shown->empty() && door_.known(host);
   if (shown && (known || shown->empty())) {
-    auto find_group = [this, &host, &shown, &known](const wire::Hello& hello) {
+    Hosts hosts;
+    hosts.find_group = [this, &host, &shown, &known](const wire::Hello& hello) {
       auto found = find(hello, *shown);
       if (found && !known) known = door_.known(host);
       return found;
     };
-    auto note = [this, &host](const std::string& why) { door_.note(host, why); };
-    Session session(executor_, find_group, note, std::move(stream));
+    hosts.answer = [this, &host, &shown, &known](wire::Ask ask) {
+      if (!known && service::not_the_caller(node_.configuration, ask.node_name, *shown).empty())
+        known = door_.known(host);
+      return answer_question(std::move(ask), *shown);
+    };
+    hosts.note_stranger = [this, &host](const std::string& why) { door_.note(host, why); };
+    Session session(executor_, std::move(hosts), std::move(stream));
     co_await session.run();
   }
   door_.ended(host, known);
+}
+
+// A change of roles takes its time; who only asks does not wait for it.
+asio::awaitable<wire::Answer> Server::answer_question(wire::Ask ask, const std::string& shown) {
+  wire::Answer answer;
+  if (std::string why = service::not_the_caller(node_.configuration, ask.node_name, shown);
+      !why.empty()) {
+    raise_stranger(why);
+    answer.exit = 3;
+    answer.node_name = node_.configuration.node.name;
+    answer.text = std::move(why);
+    co_return answer;
+  }
+  net::Worker& worker = roles::Responder::is_quick(ask) ? quick_ : thorough_;
+  roles::Responder& responder = responder_;
+  auto work = [&responder, &ask] { return responder.answer(ask); };
+  answer = co_await worker.run(work);
+  co_return answer;
 }
 
 asio::awaitable<void> Server::forget_strangers() {
@@ -123,10 +147,17 @@ tl::expected<GroupService*, Refusal> Server::find(const wire::Hello& hello,
   if (const auto service = services_.find(name); service != services_.end())
     return service->second.get();
   auto opened = control::Group::open(node_.configuration.node.state + "/groups/" + name);
-  if (opened && (*opened)->role() == control::Role::kMaster)
-    return tl::unexpected(
-        Refusal{wire::RefuseReason::kWrongRole,
-                Error(ErrorCode::kRefused, "node " + here + " is itself master of group " + name)});
+  if (opened && (*opened)->role() == control::Role::kMaster) {
+    if (auto older = hear_caller(**opened, **group, hello)) return tl::unexpected(*older);
+    if ((*opened)->role() == control::Role::kMaster)
+      return tl::unexpected(Refusal{
+          wire::RefuseReason::kWrongRole,
+          Error(ErrorCode::kRefused, "node " + here + " is itself master of group " + name)});
+  }
+  if (opened && (*opened)->role() != control::Role::kNone)
+    return tl::unexpected(Refusal{wire::RefuseReason::kNotReady,
+                                  Error(ErrorCode::kBusy, "the role of " + here + " in group " +
+                                                              name + " is being changed")});
   return tl::unexpected(
       Refusal{wire::RefuseReason::kNotReady,
               Error(ErrorCode::kBusy, "group " + name + " has not been made on " + here +
@@ -153,7 +184,7 @@ asio::awaitable<void> Server::serve(const config::Group& group) {
       if (why != said) spdlog::info("{}: not served: {}", group.name, why);
       said = why;
     }
-    co_await never.wait_for(group.check_period);
+    co_await never.wait_for(std::min(group.check_period, 2 * service::kRolePeriod));
   }
 }
 

@@ -9,6 +9,8 @@
 
 #include "common/net/listener.h"
 #include "common/net/task_group.h"
+#include "common/net/worker.h"
+#include "common/roles/respond.h"
 #include "common/service/doorkeeper.h"
 #include "common/service/server.h"
 #include "slave/group_service.h"
@@ -22,7 +24,8 @@ class Server final : public service::Server {
       : node_(node),
         executor_(io.get_executor()),
         door_(node_, [this](const std::string& why) { raise_stranger(why); }),
-        sessions_(executor_) {}
+        sessions_(executor_),
+        responder_(node_.configuration, service::program_version()) {}
 
   Result<> open() override;
   asio::awaitable<void> run() override;
@@ -34,6 +37,7 @@ class Server final : public service::Server {
   asio::awaitable<void> serve(const config::Group& group);
   tl::expected<GroupService*, Refusal> find(const wire::Hello& hello, const std::string& shown);
   void raise_stranger(const std::string& why);
+  asio::awaitable<wire::Answer> answer_question(wire::Ask ask, const std::string& shown);
 
   const service::Node node_;
   asio::any_io_executor executor_;
@@ -42,6 +46,9 @@ class Server final : public service::Server {
   service::Doorkeeper door_;
   std::chrono::steady_clock::time_point last_stranger_;
   net::TaskGroup sessions_;
+  roles::Responder responder_;
+  net::Worker quick_{"questions"};
+  net::Worker thorough_{"role changes"};
 };
 
 /// For --check.

@@ -6,12 +6,15 @@
 #include <asio/this_coro.hpp>
 
 #include "common/net/deadline.h"
+#include "common/os/process.h"
 
 namespace hotbackup::slave {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
 constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
+constexpr std::chrono::milliseconds kAnswerLimit{5000};
+constexpr std::chrono::milliseconds kQuestionLimit{60'000};
 
 ReceiverMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -25,11 +28,9 @@ wire::RefuseReason refusal_for(const Error& error, wire::RefuseReason otherwise)
 
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, FindGroup find_group, NoteStranger note_stranger,
-                 net::TcpStream stream)
+Session::Session(asio::any_io_executor executor, Hosts hosts, net::TcpStream stream)
     : executor_(executor),
-      find_group_(std::move(find_group)),
-      note_stranger_(std::move(note_stranger)),
+      hosts_(std::move(hosts)),
       link_(std::move(stream)),
       machine_({}, now()),
       queue_(executor),
@@ -65,7 +66,7 @@ void Session::finish() {
   const std::string why = error_ ? error_->text() : "the link ended";
   const bool cancelled = error_ && error_->code() == ErrorCode::kCancelled;
   if (service_ == nullptr) {
-    if (!cancelled) note_stranger_(why);
+    if (!cancelled) hosts_.note_stranger(why);
     return;
   }
   if (!cancelled)
@@ -95,12 +96,43 @@ asio::awaitable<void> Session::receive_loop() {
     }
     Result<wire::Message> message = co_await link_.receive();
     if (!message) co_return co_await finish_work(std::move(message).error());
+    if (auto* ask = std::get_if<wire::Ask>(&*message);
+        ask != nullptr && machine_.phase() == ReceiverMachine::Phase::kGreeting)
+      co_return co_await answer_questions(std::move(*ask));
     auto work = machine_.receive(std::move(*message), now());
     if (!work) co_return co_await finish_work(std::move(work).error());
-    if (entry_ != nullptr) entry_->heard_ns.store(wall_now().time_since_epoch().count());
+    if (entry_ != nullptr) {
+      entry_->heard_ns.store(wall_now().time_since_epoch().count());
+      entry_->heard_boot_ns.store(os::boottime_ns());
+    }
     note_numbers();
     if (*work) queue_.put(std::move(**work));
   }
+}
+
+// A command on another node. What it asks for may take long; it closes the link when it has heard
+// enough.
+asio::awaitable<void> Session::answer_questions(wire::Ask ask) {
+  asked_ = true;
+  while (true) {
+    wire::Answer answer = co_await hosts_.answer(std::move(ask));
+    std::string bytes = wire::encode(answer);
+    Result<> sent =
+        co_await net::within(kAnswerLimit, "the answer is not read", link_.send(std::move(bytes)));
+    if (!sent) break;
+    Result<wire::Message> next = fail(ErrorCode::kCancelled, "");
+    Result<> heard =
+        co_await net::within(kQuestionLimit, "no further question", receive_into(next));
+    auto* question = heard && next ? std::get_if<wire::Ask>(&*next) : nullptr;
+    if (question == nullptr) break;
+    ask = std::move(*question);
+  }
+  end(Error(ErrorCode::kCancelled, "the questions are answered"));
+}
+
+asio::awaitable<Result<>> Session::receive_into(Result<wire::Message>& message) {
+  message = co_await link_.receive();
+  co_return Result<>();
 }
 
 // The link is over, but what came over it before is journaled all the same.
@@ -135,7 +167,7 @@ asio::awaitable<void> Session::send_loop() {
 asio::awaitable<void> Session::tick_loop() {
   net::Signal never(executor_);
   while (true) {
-    auto ticked = machine_.tick(now());
+    auto ticked = asked_ ? Result<>() : machine_.tick(now());
     if (!ticked) {
       end(std::move(ticked).error());
       co_return;
@@ -168,17 +200,17 @@ asio::awaitable<void> Session::work_loop() {
   }
 }
 
+Error Session::refuse(const Refusal& why) {
+  return machine_.refuse(why.reason, why.error.code(), why.error.text(), why.epoch, why.master);
+}
+
 asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
-  auto found = find_group_(hello);
-  if (!found)
-    co_return fail(machine_.refuse(found.error().reason, found.error().error.code(),
-                                   found.error().error.text()));
+  auto found = hosts_.find_group(hello);
+  if (!found) co_return fail(refuse(found.error()));
   GroupService& service = **found;
   rules_ticket_ = service.group().keep_local_ticket();
   auto admitted = co_await service.admit(*this, hello);
-  if (!admitted)
-    co_return fail(machine_.refuse(admitted.error().reason, admitted.error().error.code(),
-                                   admitted.error().error.text()));
+  if (!admitted) co_return fail(refuse(admitted.error()));
   service_ = &service;
   entry_ = service.group().peer(hello.node_name);
   Result<Position> position = co_await service.position();
@@ -235,6 +267,7 @@ void Session::note_numbers() {
   if (machine_.phase() == ReceiverMachine::Phase::kStreaming &&
       entry_->link.load() != static_cast<std::uint32_t>(control::LinkState::kStreaming))
     service_->group().set_link(*entry_, control::LinkState::kStreaming);
+  if (machine_.phase() == ReceiverMachine::Phase::kStreaming) service_->note_streaming();
   entry_->published.store(machine_.published().value);
   entry_->sent.store(machine_.received().value);
   entry_->applied.store(machine_.applied().value);

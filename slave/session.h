@@ -14,17 +14,21 @@
 
 namespace hotbackup::slave {
 
-/// The service of the group that a caller names, or why there is none for it.
-using FindGroup = std::function<tl::expected<GroupService*, Refusal>(const wire::Hello& hello)>;
-/// Logs a caller that came to nothing.
-using NoteStranger = std::function<void(const std::string& why)>;
+/// What the server does for its sessions.
+struct Hosts {
+  /// The service of the group that a caller names, or why there is none for it.
+  std::function<tl::expected<GroupService*, Refusal>(const wire::Hello& hello)> find_group;
+  /// A question instead of a hello.
+  std::function<asio::awaitable<wire::Answer>(wire::Ask ask)> answer;
+  /// Logs a caller that came to nothing.
+  std::function<void(const std::string& why)> note_stranger;
+};
 
 /// Lives on the server's executor from an accepted connection to its end. Several tasks share the
 /// machine; the first that fails ends all.
 class Session {
  public:
-  Session(asio::any_io_executor executor, FindGroup find_group, NoteStranger note_stranger,
-          net::TcpStream stream);
+  Session(asio::any_io_executor executor, Hosts hosts, net::TcpStream stream);
 
   /// Until the link is over; logs why.
   asio::awaitable<void> run();
@@ -35,6 +39,7 @@ class Session {
 
  private:
   asio::awaitable<void> receive_loop();
+  asio::awaitable<void> answer_questions(wire::Ask ask);
   asio::awaitable<void> finish_work(Error why);
   asio::awaitable<void> send_loop();
   asio::awaitable<void> work_loop();
@@ -42,13 +47,14 @@ class Session {
   asio::awaitable<Result<>> greet(wire::Hello hello);
   asio::awaitable<Result<>> perform(std::vector<Work> work);
   asio::awaitable<Result<>> send_rest();
+  asio::awaitable<Result<>> receive_into(Result<wire::Message>& message);
+  Error refuse(const Refusal& why);
   void finish();
   void note_numbers();
   void end(Error error);
 
   const asio::any_io_executor executor_;
-  const FindGroup find_group_;
-  const NoteStranger note_stranger_;
+  const Hosts hosts_;
   wire::Link link_;
   ReceiverMachine machine_;
   WorkQueue queue_;
@@ -57,6 +63,7 @@ class Session {
   GroupService* service_ = nullptr;  // after admission
   control::PeerEntry* entry_ = nullptr;
   std::optional<std::uint32_t> rules_ticket_;  // of the keep-local rules that were compared
+  bool asked_ = false;                         // questions instead of a hello
   std::optional<Error> error_;
 };
 

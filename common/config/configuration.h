@@ -106,8 +106,13 @@ struct Group {
   WaitFor wait_for = WaitFor::kJournaled;
   Acknowledge acknowledge;
 
-  // No effect yet.
   std::optional<milliseconds> boot_wait = std::chrono::seconds(10);
+  std::optional<milliseconds> lease;
+  std::string before_promote;  // shell commands, or empty
+  std::string on_promote;
+  std::string on_demote;
+
+  // No effect yet.
   Rejoin rejoin = Rejoin::kRewind;
   std::optional<milliseconds> test_period = std::chrono::seconds(30);
   std::vector<std::string> files;

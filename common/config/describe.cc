@@ -63,7 +63,11 @@ Json group_json(const Group& group) {
   json["wait_for"] = word_of(kWaitFor, group.wait_for);
   json["acknowledge"] = acknowledge_text(group.acknowledge);
   json["lease"] = "off";
+  json["lease"] = off_or(group.lease);
   json["boot_wait"] = off_or(group.boot_wait);
+  json["before_promote"] = group.before_promote;
+  json["on_promote"] = group.on_promote;
+  json["on_demote"] = group.on_demote;
   json["rejoin"] = word_of(kRejoin, group.rejoin);
   json["check_period"] = to_text(group.check_period);
   json["test_period"] = off_or(group.test_period);

@@ -253,7 +253,14 @@ class FileReader {
 
   /// What would protect data, if it were there: refused rather than ignored.
   void read_promises(TableReader& reader, Group& group) {
-    reader.promise("lease", {"off"}, parse_duration);
+    reader.read_or_off("lease", group.lease, parse_duration);
+    const std::pair<std::string_view, std::string*> hooks[] = {
+        {"before_promote", &group.before_promote},
+        {"on_promote", &group.on_promote},
+        {"on_demote", &group.on_demote}};
+    for (const auto& [key, command] : hooks)
+      if (const std::string* text = reader.string(key); text != nullptr && *text != "off")
+        *command = *text;
     const std::string* rejoin = reader.string("rejoin");
     if (rejoin != nullptr && *rejoin == "rewind or seed") {
       reader.promise("rejoin", {"rewind", "ask"}, any_text);
@@ -265,8 +272,7 @@ class FileReader {
     } else {
       reader.promise("apply", {"at once"}, parse_duration);
     }
-    for (std::string_view hook :
-         {"before_promote", "on_promote", "on_demote", "post_restore", "drill"}) {
+    for (std::string_view hook : {"post_restore", "drill"}) {
       reader.promise(hook, {"", "off"}, any_text);
     }
   }

@@ -24,7 +24,7 @@ struct flock whole_file() {
   return lock;
 }
 
-constexpr const char* kServerLockNames[] = {"master.lock", "slave.lock"};
+constexpr const char* kServerLockNames[] = {"master.lock", "slave.lock", "change.lock"};
 
 std::int64_t now_ns() {
   return wall_now().time_since_epoch().count();
@@ -183,6 +183,10 @@ Result<> Group::adopt_id(const GroupId& id, const std::string& master_name) {
 void Group::set_epoch(const Epoch& epoch) {
   layout_->epoch_node.store(epoch.node.value);
   layout_->epoch_counter.store(epoch.counter);
+  if (epoch.counter > known_epoch().counter) {
+    layout_->roles.known_node.store(epoch.node.value);
+    layout_->roles.known_counter.store(epoch.counter);
+  }
 }
 
 PeerEntry* Group::peer(std::string_view name) {
@@ -226,8 +230,11 @@ Result<> Group::hold_server(Server server) {
   struct flock whole = whole_file();
   if (::fcntl(fd.get(), F_OFD_SETLK, &whole) != 0)
     return fail(ErrorCode::kBusy,
-                "another server already serves group " + std::string(layout_->group_name));
+                std::string(server == Server::kChange ? "another command changes roles of group "
+                                                      : "another server already serves group ") +
+                    layout_->group_name);
   server_locks_[index] = std::move(fd);
+  if (server == Server::kChange) return {};
   ServerEntry& entry = layout_->servers[index];
   entry.pid.store(static_cast<std::uint32_t>(::getpid()));
   entry.started_ns.store(now_ns());
@@ -239,6 +246,7 @@ Result<> Group::hold_server(Server server) {
 void Group::release_server(Server server) {
   const auto index = static_cast<std::size_t>(server);
   if (!server_locks_[index]) return;
+  if (server == Server::kChange) return server_locks_[index].reset();
   layout_->servers[index].stopped_ns.store(now_ns());
   server_locks_[index].reset();
 }

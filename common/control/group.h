@@ -98,6 +98,49 @@ class Group {
   Result<> adopt_id(const GroupId& id, const std::string& master_name);
   void set_epoch(const Epoch& epoch);
 
+  // ---- Roles: role_changes.cc ----
+  Epoch known_epoch() const {
+    return {layout_->roles.known_counter.load(), NodeId(layout_->roles.known_node.load())};
+  }
+  /// A peer serves the group, or has told of one that does, in `epoch`.
+  enum class Heard {
+    kSame,      // what is known here
+    kOlder,     // it is to be refused
+    kNewer,     // known and durable from here on; a master is fenced
+    kConflict,  // the same counter from two nodes: a master is fenced, and a person has to decide
+  };
+  /// Rule R7: a master's gate is closed before anything else. `master` may be empty.
+  Result<Heard> hear_epoch(const Epoch& epoch, const std::string& master);
+  /// The next epoch of this node, durably: older masters are refused from now on.
+  Result<Epoch> begin_epoch();
+  /// Undoes begin_epoch, where no frame of it was written.
+  Result<> forget_epoch(const Epoch& back, const std::string& master);
+  /// The gate opens: `epoch` is in the journal, and the baselines.
+  Result<> become_master(const Epoch& epoch);
+  /// A master that gives its role up: nothing is appended any more when this returns. kFenced when
+  /// `made` is no longer the last update.
+  Result<> resign(const Epoch& next, const std::string& master, UpdateNumber made);
+  /// Undoes resign.
+  Result<> take_back(const Epoch& back);
+  /// A fenced node's history is its master's again.
+  Result<> become_slave();
+  /// What the copies hold is known to the applier.
+  Result<> settled();
+  bool wrote() const { return layout_->roles.wrote.load() != 0; }
+
+  /// Until when no write transaction begins; see RoleState. Pausing and moving on fail with
+  /// kTimeout when the gate has opened by itself meanwhile.
+  Result<> pause_gate(std::chrono::milliseconds length, bool first);
+  void open_gate();
+  /// A peer has confirmed that this master's epoch is the newest.
+  void confirm_epoch();
+
+  /// The peer has received what was sent at this time of CLOCK_BOOTTIME.
+  void renew_lease(PeerEntry& peer, std::int64_t sent_ns);
+
+  /// From the configuration, as set_loss_limit.
+  Result<> set_waits(std::chrono::milliseconds boot_wait, std::chrono::milliseconds lease);
+
   /// Changes whenever keep-local rules change: who has read them reads them again.
   std::uint32_t keep_local_ticket() const { return layout_->keep_local_sequence.load(); }
   /// Of the environment with this name in the configuration; none is no rule. kBusy where they are
@@ -134,7 +177,7 @@ class Group {
   void notify_acknowledged() { os::futex_notify(layout_->acknowledged_wake); }
 
   /// Server liveness. hold_server keeps a lock until the Group closes; kBusy when another has it.
-  enum class Server { kMaster = 0, kSlave = 1 };
+  enum class Server { kMaster = 0, kSlave = 1, kChange = 2 };  // the last: a command of roles
   Result<> hold_server(Server server);
   void release_server(Server server);  // a clean stop
   bool server_alive(Server server) const;
@@ -145,6 +188,10 @@ class Group {
   Result<bool> map_existing();
   Result<> rebuild(const GroupRecord& record);
   Result<> rebuild_walk();
+  Result<> tell_unlogged();
+  void set_waits(const GroupRecord& record, bool begun);
+  void put_known(const Epoch& epoch, const std::string& master);
+  Result<> fence(const Epoch& known, const std::string& master, const std::string& text);
   void restore_peer_numbers();
   void add_pattern(const PatternRecord& pattern);
   void put_keep_local(const std::vector<update::EnvironmentRules>& rules);
@@ -156,7 +203,7 @@ class Group {
   Layout* layout_ = nullptr;
   std::unique_ptr<os::Directory> journal_directory_;
   std::unique_ptr<journal::Journal> journal_;
-  os::UniqueFd server_locks_[2];
+  os::UniqueFd server_locks_[3];
   std::string kept_peer_numbers_;
 };
 

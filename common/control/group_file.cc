@@ -127,6 +127,12 @@ Result<GroupRecord> read_record(const toml::table& table) {
   for (std::uint32_t i = 0; i < std::size(kRoleNames); ++i)
     if (role == kRoleNames[i]) record.role = static_cast<Role>(i);
   record.master_name = fields.text("master");
+  record.known_epoch.counter = fields.number_or("known_epoch", 0);
+  record.known_epoch.node =
+      NodeId(std::strtoull(table["known_epoch_node"].value_or(std::string()).c_str(), nullptr, 16));
+  record.wrote = table["wrote"].value_or(record.role == Role::kMaster);
+  record.boot_wait_ms = fields.number_or("boot_wait_ms", 0);
+  record.lease_ms = fields.number_or("lease_ms", 0);
   record.permissions.uid = id_of(fields.number("uid"));
   record.permissions.gid = id_of(fields.number("gid"));
   record.permissions.mode = static_cast<mode_t>(fields.number("mode"));
@@ -194,6 +200,11 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
       << "node_id = \"" << std::hex << record.node.value << std::dec << "\"\n"
       << "role = \"" << kRoleNames[static_cast<std::uint32_t>(record.role)] << "\"\n"
       << "master = " << quoted(record.master_name) << "\n"
+      << "known_epoch = " << record.known_epoch.counter << "\n"
+      << "known_epoch_node = \"" << std::hex << record.known_epoch.node.value << std::dec << "\"\n"
+      << "wrote = " << (record.wrote || record.role == Role::kMaster ? "true" : "false") << "\n"
+      << "boot_wait_ms = " << record.boot_wait_ms << "\n"
+      << "lease_ms = " << record.lease_ms << "\n"
       << "uid = " << static_cast<std::uint32_t>(record.permissions.uid) << "\n"
       << "gid = " << static_cast<std::uint32_t>(record.permissions.gid) << "\n"
       << "mode = 0o" << std::oct << record.permissions.mode << std::dec << "\n"

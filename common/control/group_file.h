@@ -34,7 +34,11 @@ struct GroupRecord {
   std::string name;
   std::string node_name;
   NodeId node;
-  Role role = Role::kNone;  // as of init
+  Role role = Role::kNone;
+  Epoch known_epoch;   // the highest this node has heard of; counter 0: none yet
+  bool wrote = false;  // it has been master since its copies were last settled as a slave's
+  std::uint64_t boot_wait_ms = 0;  // 0: off
+  std::uint64_t lease_ms = 0;      // 0: off
   std::string master_name;
   os::Permissions permissions;  // of files of this group; uid/gid -1: leave
   std::uint64_t segment_bytes = 32 << 20;

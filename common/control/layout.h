@@ -14,7 +14,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 7;
+inline constexpr std::uint32_t kVersion = 8;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -107,6 +107,10 @@ struct alignas(64) PeerEntry {
   std::atomic<std::int64_t> heard_ns;    // wall time of its last message, 0: never
   std::atomic<std::int64_t> since_ns;    // wall time of the last change of `link`
   std::atomic<std::uint64_t> published;  // slave: the master's last known published number
+  // CLOCK_BOOTTIME: master with a lease, when it sent the last message that this peer has
+  // acknowledged; slave, when this peer was heard last. 0: not since the role or the boot began.
+  std::atomic<std::int64_t> confirmed_ns;
+  std::atomic<std::int64_t> heard_boot_ns;
   // Reason of the last failure; guarded by text_sequence (odd while it is written).
   std::atomic<std::uint32_t> text_sequence;
   char text[256];
@@ -160,6 +164,38 @@ struct alignas(64) ExposureState {
   std::atomic<std::uint64_t> bytes_through;  // of the updates appended since the limit is counted
   std::atomic<std::uint64_t> mark_count;     // placed so far; the last kExposureMarks are there
   ExposureMark marks[kExposureMarks];
+};
+
+/// How far a command that changes this node's role has come; counts while its lock is held.
+enum class ChangePhase : std::uint32_t {
+  kNone = 0,
+  kNoCalls = 1,  // no master is answered; what was received is applied
+  kLetGo = 2,    // the slave server closes the copies and gives the group up
+};
+
+/// What rules R7 and R11 rest on: epochs, the gate, the lease. docs/operating/roles.md.
+struct alignas(64) RoleState {
+  // The highest epoch this node has heard of; older ones are refused. Changed under the append
+  // lock, durable in group.toml first.
+  std::atomic<std::uint64_t> known_counter;
+  std::atomic<std::uint64_t> known_node;
+  // This node has been master, and its copies are not settled as a slave's yet.
+  std::atomic<std::uint32_t> wrote;
+
+  std::atomic<std::uint32_t> change_phase;     // ChangePhase
+  std::atomic<std::uint32_t> change_request;   // counts up with each phase
+  std::atomic<std::uint32_t> change_answered;  // by the slave server
+
+  // Master: until this time of CLOCK_BOOTTIME no write transaction begins, unless its thread holds
+  // another one in the group; 0: the gate is open. Who wants it closed longer moves it on in time;
+  // when he dies, it opens by itself.
+  std::atomic<std::int64_t> gate_until_ns;
+  std::atomic<std::uint32_t> gate_wake;    // futex
+  std::atomic<std::uint32_t> gate_passed;  // transactions begun beside another while it was closed
+  std::atomic<std::uint32_t> unconfirmed;  // 1: closed since a reboot, no peer has been heard
+
+  std::atomic<std::int64_t> lease_ns;        // 0: off
+  std::atomic<std::int64_t> lease_until_ns;  // CLOCK_BOOTTIME
 };
 
 struct Layout {
@@ -216,6 +252,8 @@ struct Layout {
   std::atomic<std::uint32_t> keep_local_sequence;
   std::atomic<std::uint32_t> keep_local_count;
   KeepLocalEntry keep_local[kPatternsMax];
+
+  RoleState roles;
 };
 
 }  // namespace hotbackup::control

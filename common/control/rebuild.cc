@@ -112,12 +112,16 @@ Result<> Group::rebuild(const GroupRecord& record) {
   l.gid = record.permissions.gid;
   l.mode = record.permissions.mode;
   l.segment_bytes = record.segment_bytes;
-  // The journal's last epoch tells who is master; before the first, what init said.
-  // A group that was unlinked stays off.
-  Role role = record.role;
-  if (tail.epoch.counter != 0 && role != Role::kNone)
-    role = tail.epoch.node == record.node ? Role::kMaster : Role::kSlave;
+  // Not the journal's last epoch: a node that gave its role up, or heard of a newer master, has
+  // none of that in its journal.
+  const Role role = record.role;
   l.role.store(static_cast<std::uint32_t>(role));
+  const bool newer = record.known_epoch.counter > tail.epoch.counter;
+  const Epoch known = newer ? record.known_epoch : tail.epoch;
+  l.roles.known_counter.store(known.counter);
+  l.roles.known_node.store(known.node.value);
+  l.roles.wrote.store(record.wrote ? 1 : 0);
+  set_waits(record, tail.made.value != 0);
   l.epoch_counter.store(tail.epoch.counter);
   l.epoch_node.store(tail.epoch.node.value);
   copy_text(l.master_name, sizeof l.master_name,
@@ -149,6 +153,17 @@ Result<> Group::rebuild(const GroupRecord& record) {
   exposure().set_limit(record.limit, record.peers);
   l.ready.store(1);
   return {};
+}
+
+// After a reboot a master does not know whether somebody was promoted meanwhile.
+void Group::set_waits(const GroupRecord& record, bool begun) {
+  RoleState& roles = layout_->roles;
+  roles.lease_ns.store(static_cast<std::int64_t>(record.lease_ms) * 1'000'000);
+  if (record.role != Role::kMaster || !begun || record.peers.empty() || record.boot_wait_ms == 0)
+    return;
+  roles.gate_until_ns.store(os::boottime_ns() +
+                            static_cast<std::int64_t>(record.boot_wait_ms) * 1'000'000);
+  roles.unconfirmed.store(1);
 }
 
 void Group::add_pattern(const PatternRecord& pattern) {
@@ -207,10 +222,9 @@ Result<> take_in(journal::Journal& journal, NodeId node, const journal::FrameVie
   return {};
 }
 
-void set_due(EnvironmentEntry& entry, const LastWords& words, bool writes_here) {
+void set_due(EnvironmentEntry& entry, const LastWords& words) {
   entry.last_txnid.store(words.txnid.value);
   entry.baselined.store(1);
-  if (!writes_here) return;
   entry.recovery_due.store(1);
   if (words.number.value == 0) return;
   entry.slot.txnid = words.txnid.value;
@@ -221,9 +235,9 @@ void set_due(EnvironmentEntry& entry, const LastWords& words, bool writes_here) 
 }
 
 /// What an older stretch adds. True when nothing older needs to be looked at.
-bool set_from_stretch(EnvironmentEntry& entry, const LastWords& words, bool writes_here) {
+bool set_from_stretch(EnvironmentEntry& entry, const LastWords& words) {
   if (entry.baselined.load() == 0) {
-    set_due(entry, words, writes_here);
+    set_due(entry, words);
     entry.previous_update.store(words.previous.value);
     return words.from_baseline || words.previous.value != 0;
   }
@@ -240,7 +254,7 @@ Result<> Group::rebuild_walk() {
   HOTBACKUP_ASSIGN(const auto segments, journal::list_segments(*journal_directory_));
   journal::Journal journal(*journal_directory_, layout_->tail, layout_->group,
                            layout_->segment_bytes);
-  const bool writes_here = role() == Role::kMaster;
+  if (layout_->roles.wrote.load() == 0) return tell_unlogged();
   std::set<std::uint32_t> open;
   for (std::uint32_t n = 1; n <= environment_count(); ++n)
     if (environment(EnvironmentNumber(n)) != nullptr) open.insert(n);
@@ -256,9 +270,13 @@ Result<> Group::rebuild_walk() {
       HOTBACKUP_TRY(take_in(journal, NodeId(layout_->node), *frame, last));
     }
     std::erase_if(open, [&](std::uint32_t n) {
-      return last[n] && set_from_stretch(*environment(EnvironmentNumber(n)), *last[n], writes_here);
+      return last[n] && set_from_stretch(*environment(EnvironmentNumber(n)), *last[n]);
     });
   }
+  return tell_unlogged();
+}
+
+Result<> Group::tell_unlogged() {
   for (std::uint32_t n = 1; n <= environment_count(); ++n)
     if (EnvironmentEntry* entry = environment(EnvironmentNumber(n));
         entry != nullptr && entry->state.load() != 0)

@@ -19,6 +19,11 @@ constexpr Entry kCatalogue[] = {
     {"HB-archive-failed", kError,
      "The archive command failed on a journal segment; it is tried again, and the journal grows.",
      "mend what the text says, or set archive = \"off\""},
+    {"HB-boot-unconfirmed", kWarning,
+     "This machine was started as master, and no peer has confirmed since that it still is; writes "
+     "go on after boot_wait.",
+     "see that the peers run and can be reached; on a peer, hotbackup status says whether it was "
+     "promoted"},
     {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
      "seed anew: hotbackup init GROUP --role slave --replace"},
     {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",
@@ -34,6 +39,11 @@ constexpr Entry kCatalogue[] = {
     {"HB-environment-sync-failed", kError,
      "The disk failed a sync of an environment; the journal keeps everything from then on.",
      "look after the disk, compare the copies, then restart hotbackup-master"},
+    {"HB-fenced", kError, "Another node was promoted: this node takes no writes.",
+     "point programs to the master that the text names; this node follows it by itself, or "
+     "hotbackup status says what it waits for"},
+    {"HB-hook-failed", kWarning, "A hook of the configuration failed.",
+     "do by hand what it should have done, and mend it"},
     {"HB-journal-damaged", kError, "The journal holds something that was not written so.",
      "stop the programs that write to this group, and restore the segment or begin anew from the "
      "better copy"},
@@ -94,6 +104,9 @@ constexpr Entry kCatalogue[] = {
      "not let in.",
      "if it is a peer: compare its [[peer]] with hotbackup identity there; else see who calls, or "
      "let a firewall keep it away. It goes after an hour without another, or at a reload"},
+    {"HB-two-masters", kError,
+     "Two nodes were promoted to the same epoch: both have closed their gates.",
+     "decide which one is to go on, and type there: hotbackup promote GROUP --force"},
     {"HB-unlogged", kError,
      "An environment was written without capture: the copies lack that write.",
      "start every program that writes there under capture, then seed the slaves anew"},

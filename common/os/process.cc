@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 
 #include "common/os/file.h"
 
@@ -33,6 +34,12 @@ std::string process_name(pid_t pid) {
   if (!text) return {};
   while (!text->empty() && text->back() == '\n') text->pop_back();
   return *text;
+}
+
+std::int64_t boottime_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
 }  // namespace hotbackup::os

@@ -16,6 +16,8 @@ std::uint64_t pid_namespace();
 
 /// Kernel's boot id (/proc/sys/kernel/random/boot_id), all zero where it cannot be read.
 std::array<char, 40> boot_id();
+/// CLOCK_BOOTTIME: nanoseconds since the boot, time in suspend included.
+std::int64_t boottime_ns();
 
 /// False when no process with this pid exists.
 bool process_exists(pid_t pid);

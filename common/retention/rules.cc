@@ -66,7 +66,7 @@ std::vector<Hold> holds(const control::Group& group, const Rules& rules, const R
   using Kind = Hold::Kind;
   std::vector<Hold> found{{Kind::kOpenCommit, "", group.published()}};
   if (rules.archive) found.push_back({Kind::kArchive, "", record.archived});
-  if (group.role() == control::Role::kSlave)
+  if (group.role() != control::Role::kMaster)
     found.push_back({Kind::kCopies, "", copies_hold(group)});
   else
     for (const std::string& peer : rules.peers)

@@ -5,6 +5,7 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,6 +27,9 @@ class Server {
   /// took is free again.
   virtual asio::awaitable<void> run() = 0;
 };
+
+/// How often a server looks whether a group's role is still, or has become, its own.
+inline constexpr std::chrono::milliseconds kRolePeriod{50};
 
 struct Node {
   config::Configuration configuration;

@@ -108,12 +108,17 @@ Welcome get(const proto::Welcome& from) {
 void put(const Refuse& from, proto::Message& to) {
   to.mutable_refuse()->set_reason(static_cast<proto::Refuse::Reason>(from.reason));
   to.mutable_refuse()->set_text(ascii(from.text));
+  to.mutable_refuse()->set_epoch_counter(from.epoch.counter);
+  to.mutable_refuse()->set_epoch_node(from.epoch.node.value);
+  to.mutable_refuse()->set_master(ascii(from.master));
 }
 
 Refuse get(const proto::Refuse& from) {
   const bool known = proto::Refuse::Reason_IsValid(from.reason());
   return {known ? static_cast<RefuseReason>(from.reason()) : RefuseReason::kOther,
-          ascii(from.text())};
+          ascii(from.text()),
+          {from.epoch_counter(), NodeId(from.epoch_node())},
+          ascii(from.master())};
 }
 
 void put(const Stream& from, proto::Message& to) {
@@ -166,11 +171,93 @@ void put(const Heartbeat& from, proto::Message& to) {
   put(from.published, *heartbeat.mutable_published());
   heartbeat.set_journaled(from.journaled.value);
   heartbeat.set_applied(from.applied.value);
+  heartbeat.set_stamp_ns(from.stamp_ns);
+  heartbeat.set_echo_ns(from.echo_ns);
 }
 
 Heartbeat get(const proto::Heartbeat& from) {
-  return {wall_time(from.time_ns()), get(from.published()), UpdateNumber(from.journaled()),
-          UpdateNumber(from.applied())};
+  return {wall_time(from.time_ns()),    get(from.published()), UpdateNumber(from.journaled()),
+          UpdateNumber(from.applied()), from.stamp_ns(),       from.echo_ns()};
+}
+
+Result<GroupId> group_id(const std::string& bytes) {
+  GroupId id;
+  if (bytes.size() != id.bytes.size())
+    return fail(ErrorCode::kProtocol, "a message without a group id");
+  std::copy(bytes.begin(), bytes.end(), id.bytes.begin());
+  return id;
+}
+
+void put(const Ask& from, proto::Message& to) {
+  proto::Ask& ask = *to.mutable_ask();
+  ask.set_protocol(from.protocol);
+  ask.set_program(ascii(from.program));
+  ask.set_node_name(ascii(from.node_name));
+  ask.set_node(from.node.value);
+  ask.set_group(ascii(from.group));
+  ask.set_group_id(from.group_id.bytes.data(), from.group_id.bytes.size());
+  ask.set_kind(static_cast<proto::Ask::Kind>(from.kind));
+  ask.set_epoch_counter(from.epoch.counter);
+  ask.set_epoch_node(from.epoch.node.value);
+  ask.set_token(from.token);
+  ask.set_from(from.from.value);
+  ask.set_number(from.number.value);
+  ask.set_compare(from.compare);
+  ask.set_content(from.content);
+}
+
+Result<Message> get(const proto::Ask& from) {
+  if (!proto::Ask::Kind_IsValid(from.kind()))
+    return fail(ErrorCode::kProtocol, "a question of a kind that is not known");
+  HOTBACKUP_ASSIGN(const GroupId id, group_id(from.group_id()));
+  return Ask{from.protocol(),
+             from.program(),
+             from.node_name(),
+             NodeId(from.node()),
+             from.group(),
+             id,
+             static_cast<Ask::Kind>(from.kind()),
+             {from.epoch_counter(), NodeId(from.epoch_node())},
+             from.token(),
+             UpdateNumber(from.from()),
+             UpdateNumber(from.number()),
+             from.compare(),
+             from.content()};
+}
+
+void put(const Answer& from, proto::Message& to) {
+  proto::Answer& answer = *to.mutable_answer();
+  answer.set_exit(from.exit);
+  answer.set_text(ascii(from.text));
+  answer.set_node_name(ascii(from.node_name));
+  answer.set_node(from.node.value);
+  answer.set_group_id(from.group_id.bytes.data(), from.group_id.bytes.size());
+  answer.set_role(from.role);
+  put(from.journaled, *answer.mutable_journaled());
+  answer.set_applied(from.applied.value);
+  answer.set_known_counter(from.known.counter);
+  answer.set_known_node(from.known.node.value);
+  answer.set_master(ascii(from.master));
+  answer.set_hash(from.hash);
+  answer.set_report(from.report);
+  answer.set_from(from.from.value);
+}
+
+Result<Message> get(const proto::Answer& from) {
+  HOTBACKUP_ASSIGN(const GroupId id, group_id(from.group_id()));
+  return Answer{from.exit(),
+                ascii(from.text()),
+                ascii(from.node_name()),
+                NodeId(from.node()),
+                id,
+                from.role(),
+                get(from.journaled()),
+                UpdateNumber(from.applied()),
+                {from.known_counter(), NodeId(from.known_node())},
+                ascii(from.master()),
+                from.hash(),
+                from.report(),
+                UpdateNumber(from.from())};
 }
 
 // What a stranger sends is not worth lines on stderr that name no peer; the error is returned.
@@ -183,8 +270,8 @@ const bool kQuiet = [] {
 
 std::string_view message_name(const Message& message) {
   constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
-      "hello",     "welcome",  "refusal", "stream",          "seed begin",
-      "seed part", "seed end", "frames",  "acknowledgement", "heartbeat"};
+      "hello",    "welcome", "refusal",         "stream",    "seed begin", "seed part",
+      "seed end", "frames",  "acknowledgement", "heartbeat", "question",   "answer"};
   return kNames[message.index()];
 }
 
@@ -224,6 +311,10 @@ Result<Message> decode(std::string_view bytes) {
                          UpdateNumber(in.acknowledge().applied())};
     case proto::Message::kHeartbeat:
       return get(in.heartbeat());
+    case proto::Message::kAsk:
+      return get(in.ask());
+    case proto::Message::kAnswer:
+      return get(in.answer());
     case proto::Message::MESSAGE_NOT_SET:
       break;
   }
@@ -247,6 +338,9 @@ Error refused_by(std::string_view peer, const Refuse& refuse) {
       break;
     case RefuseReason::kDamaged:
       code = ErrorCode::kCorrupt;
+      break;
+    case RefuseReason::kOldEpoch:
+      code = ErrorCode::kFenced;
       break;
     default:
       break;

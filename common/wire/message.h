@@ -63,11 +63,14 @@ enum class RefuseReason : std::uint32_t {
   kPeerUnknown = 9,
   kDamaged = 10,
   kRulesDiffer = 11,
+  kOldEpoch = 12,
 };
 
 struct Refuse {
   RefuseReason reason = RefuseReason::kOther;
   std::string text;  // one sentence; bytes that are not ASCII travel as '?'
+  Epoch epoch;       // of kOldEpoch: what is known there, and whose
+  std::string master;
 };
 
 struct Stream {
@@ -104,10 +107,53 @@ struct Heartbeat {
   Position published;      // from the master
   UpdateNumber journaled;  // from the slave
   UpdateNumber applied;
+  std::int64_t stamp_ns = 0;  // from a master with a lease: its CLOCK_BOOTTIME when it was sent
+  std::int64_t echo_ns = 0;   // from the slave: the last stamp it has received
+};
+
+/// A command's question to a peer's slave server; numbers as in proto/hotbackup.proto.
+struct Ask {
+  enum class Kind : std::uint32_t {
+    kState = 0,
+    kPrepare = 1,
+    kHistory = 2,
+    kTakeOver = 3,
+    kCancel = 4,
+    kSwitch = 5,
+  };
+  std::uint32_t protocol = kProtocolVersion;
+  std::string program;
+  std::string node_name;
+  NodeId node;
+  std::string group;
+  GroupId group_id;
+  Kind kind = Kind::kState;
+  Epoch epoch;
+  std::uint64_t token = 0;
+  UpdateNumber from;
+  UpdateNumber number;
+  bool compare = false;
+  std::uint64_t content = 0;
+};
+
+struct Answer {
+  std::uint32_t exit = 0;  // 0: done
+  std::string text;
+  std::string node_name;
+  NodeId node;
+  GroupId group_id;
+  std::uint32_t role = 0;  // as control::Role
+  Position journaled;
+  UpdateNumber applied;
+  Epoch known;
+  std::string master;
+  std::uint64_t hash = 0;
+  std::string report;
+  UpdateNumber from;
 };
 
 using Message = std::variant<Hello, Welcome, Refuse, Stream, SeedBegin, SeedPart, SeedEnd, Frames,
-                             Acknowledge, Heartbeat>;
+                             Acknowledge, Heartbeat, Ask, Answer>;
 
 /// "hello", "seed part" …: for error texts.
 std::string_view message_name(const Message& message);

@@ -8,6 +8,7 @@
 
 #include "common/recovery/baseline.h"
 #include "master/capture/codes.h"
+#include "master/capture/gate.h"
 #include "master/capture/real_lmdb.h"
 
 namespace hotbackup::capture {
@@ -90,6 +91,7 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   HOTBACKUP_ASSIGN(auto lock, group_.journal().lock());
   if (group_.role() != control::Role::kMaster)
     return fail(ErrorCode::kFenced, "this node is not the group's master");
+  if (!lease_holds(group_)) return fail(ErrorCode::kFenced, "the master's lease has run out");
   HOTBACKUP_TRY(admit(group_, recorder.update().total_bytes(), baseline_due ? 2 : 0, claim));
   if (baseline_due)
     HOTBACKUP_TRY(recovery::append_baseline(group_, entry_, lock, environment, txnid.previous()));

@@ -7,6 +7,7 @@
 #include "common/os/size_lock.h"
 #include "master/capture/codes.h"
 #include "master/capture/flags.h"
+#include "master/capture/gate.h"
 #include "master/capture/real_lmdb.h"
 
 namespace hotbackup::capture {
@@ -62,18 +63,25 @@ bool Environment::is_switched_off() const {
 }
 
 int Environment::begin(MDB_txn* parent, unsigned flags, MDB_txn** txn) {
-  if (const int rc = real().txn_begin(env_, parent, flags, txn); rc != 0) return rc;
+  const bool gated = parent == nullptr && group_ != nullptr;
+  const int begun = gated ? begin_through_gate(*group_, env_, flags, txn)
+                          : real().txn_begin(env_, parent, flags, txn);
+  if (begun != 0) return begun;
   try {
     if (parent != nullptr) {
       if (owns(parent)) recorder_.begin_nested(*txn);
       return 0;
     }
-    if (is_switched_off()) return 0;
+    if (is_switched_off()) {
+      note_end(*group_);
+      return 0;
+    }
     recorder_.begin(*txn, begin_transaction(*txn));
     return 0;
   } catch (const std::exception&) {
     if (parent == nullptr) recorder_.clear();
     real().txn_abort(*txn);
+    if (gated) note_end(*group_);
     return ENOMEM;
   }
 }
@@ -137,6 +145,14 @@ int Environment::commit(MDB_txn* txn) {
     recorder_.end_nested(txn, rc == 0);
     return rc;
   }
+  UpdateNumber number;
+  const int rc = commit_outermost(txn, number);
+  if (group_ != nullptr) note_end(*group_);
+  if (number.value != 0) remember_update(number);
+  return rc != 0 || number.value == 0 ? rc : await_lease(*group_);
+}
+
+int Environment::commit_outermost(MDB_txn* txn, UpdateNumber& number) {
   if (const int poisoned = recorder_.finish(); poisoned != 0) {
     recorder_.clear();
     real().txn_abort(txn);
@@ -147,19 +163,17 @@ int Environment::commit(MDB_txn* txn) {
     recorder_.clear();
     return real().txn_commit(txn);
   }
-  UpdateNumber number;
-  const int rc =
-      protocol_->commit(txn, recorder_, commits_are_durable(asked_flags_.load()), number);
-  if (number.value != 0) remember_update(number);
-  return rc;
+  return protocol_->commit(txn, recorder_, commits_are_durable(asked_flags_.load()), number);
 }
 
 void Environment::abort(MDB_txn* txn) {
-  if (recorder_.is_nested(txn))
+  const bool nested = recorder_.is_nested(txn);
+  if (nested)
     recorder_.end_nested(txn, false);
   else
     recorder_.clear();
   real().txn_abort(txn);
+  if (!nested && group_ != nullptr) note_end(*group_);
 }
 
 // The journal first: LMDB's data must never be durable ahead of it.

@@ -64,6 +64,7 @@ class Environment {
   int begin_transaction(MDB_txn* txn);
   int read_rules();
   int commit_local(MDB_txn* txn);
+  int commit_outermost(MDB_txn* txn, UpdateNumber& number);
   bool is_switched_off() const;
   int create_database(MDB_txn* txn, const char* name, unsigned flags, MDB_dbi* dbi);
   int open_main(MDB_txn* txn, unsigned flags, MDB_dbi* dbi);

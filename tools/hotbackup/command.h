@@ -48,6 +48,8 @@ void add_scope(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);
 void add_wait(CLI::App& app, Session& session);
 void add_apply_commands(CLI::App& app, Session& session);
+void add_promote(CLI::App& app, Session& session);
+void add_switch(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
 void add_identity(CLI::App& app, Session& session);
 void add_pair(CLI::App& app, Session& session);

@@ -153,8 +153,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 
 TEST_CASE("a promise that this version does not keep is refused") {
   for (const char* promise :
-       {"lease = '5 s'", "rejoin = 'rewind or seed'", "apply = '3 h'", "before_promote = 'x'",
-        "on_promote = 'x'", "on_demote = 'x'", "post_restore = 'x'", "drill = 'x'",
+       {"rejoin = 'rewind or seed'", "apply = '3 h'", "post_restore = 'x'", "drill = 'x'",
         "saves = {full = 'daily 02:00'}", "saves = {into = ['/x']}",
         "saves = {differential = '15 min'}", "saves = {keep = '14 days'}",
         "saves = {filter = 'gpg'}", "env = [{name = 'e', capture = 'auto'}]",

@@ -185,7 +185,7 @@ TEST_CASE("what a peer refuses calls for the reaction that its reason names") {
         std::pair{wire::RefuseReason::kNotEmpty, ErrorCode::kRefused},
         std::pair{wire::RefuseReason::kDiverged, ErrorCode::kDiverged}}) {
     SenderMachine sender(sender_options(history), kStart);
-    const auto answer = sender.receive(wire::Refuse{reason, "because"}, kStart);
+    const auto answer = sender.receive(wire::Refuse{reason, "because", {}, {}}, kStart);
     REQUIRE_FALSE(answer);
     CHECK(answer.error().code() == code);
     CHECK(answer.error().text() == "lyon refuses: because");

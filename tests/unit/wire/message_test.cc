@@ -44,7 +44,7 @@ std::vector<Message> one_of_each() {
   begin.environments = {environment, environment};
   return {hello,
           welcome,
-          Refuse{RefuseReason::kDiverged, "two histories"},
+          Refuse{RefuseReason::kOldEpoch, "two histories", {4, NodeId(5)}, "lyon"},
           Stream{UpdateNumber(6)},
           begin,
           SeedPart{EnvironmentNumber(2), std::string("body\0with zero", 14)},
@@ -135,7 +135,8 @@ TEST_CASE("truncated and random bytes are protocol errors and never crash") {
 }
 
 TEST_CASE("a refusal's text survives bytes that are not text") {
-  const std::string bytes = encode(Refuse{RefuseReason::kNotEmpty, "path /a\xff\n holds items"});
+  const std::string bytes =
+      encode(Refuse{RefuseReason::kNotEmpty, "path /a\xff\n holds items", {}, {}});
   const auto back = decode(std::string_view(bytes).substr(kPrefixBytes));
   REQUIRE(back);
   CHECK(std::get<Refuse>(*back).text == "path /a?? holds items");

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A planned change of roles under load: nothing is lost, no commit fails, writers wait a moment."""
+
+import unittest
+
+from support.pair import Group
+from support.roles import COUNTING, PUT, RolesTest
+from support.waiting import wait_until
+
+TWO = Group("main", {"zones": "zones", "users": "users"})
+
+# One transaction of a second, again and again, until it is refused at its first change.
+LONG = """
+import lmdb, sys, time
+env = lmdb.open(sys.argv[1], map_size=1 << 28, max_dbs=4)
+number = 0
+while True:
+    with env.begin(write=True) as txn:
+        try:
+            txn.put(b"long-%08d" % (number + 1), b"x" * 20)
+        except lmdb.Error as error:
+            print("refused at", number + 1, type(error).__name__, error, flush=True)
+            break
+        time.sleep(float(sys.argv[2]))
+    number += 1
+    print(number, flush=True)
+"""
+
+# Writes in two environments at once: begins both, changes both, commits both.
+BOTH = """
+import lmdb, sys
+one = lmdb.open(sys.argv[1], map_size=1 << 28, max_dbs=4)
+two = lmdb.open(sys.argv[2], map_size=1 << 28, max_dbs=4)
+number = 0
+while True:
+    with one.begin(write=True) as first:
+        try:
+            first.put(b"both-%08d" % (number + 1), b"x" * 20)
+        except lmdb.Error as error:
+            print("refused at", number + 1, type(error).__name__, error, flush=True)
+            break
+        with two.begin(write=True) as second:
+            second.put(b"both-%08d" % (number + 1), b"x" * 20)
+    number += 1
+    print(number, flush=True)
+"""
+
+
+def committed(writer):
+    lines = [line for line in writer.log.split("\n") if line.isdigit()]
+    return int(lines[-1]) if lines else 0
+
+
+class Switch(RolesTest):
+    def assert_refused(self, writer):
+        wait_until(lambda: "refused at" in writer.log, "a writer to be refused")
+        self.assertIn("Permission denied", writer.log, writer.log[-500:])
+
+    def test_writers_wait_and_nothing_is_lost(self):
+        self.start_all("paris", "lyon", group=TWO)
+        zones, users = self.paris.path("zones"), self.paris.path("users")
+        for path in (zones, users):
+            self.paris.python(PUT, path, "first")
+        writers = [
+            self.background_python(self.paris, COUNTING, zones, "one"),
+            self.background_python(self.paris, LONG, users, "0.05"),
+            self.background_python(self.paris, BOTH, zones, users),
+        ]
+        wait_until(lambda: all(committed(writer) > 20 for writer in writers), "all writers to write")
+        answer = self.paris.json("switch", "main", "--to", "lyon")
+        print(f"switch under load: pause {answer['pause_ms']:.0f} ms;", answer["steps"])
+        self.assertEqual(answer["lost"], "nothing")
+        self.assertLess(answer["pause_ms"], 1000)
+        for writer in writers:
+            self.assert_refused(writer)
+        counts = [committed(writer) for writer in writers]
+        in_zones = self.keys(self.lyon, self.lyon.path("zones"))
+        in_users = self.keys(self.lyon, self.lyon.path("users"))
+        self.assertEqual(sum(key.startswith("one-") for key in in_zones), counts[0])
+        self.assertEqual(sum(key.startswith("long-") for key in in_users), counts[1])
+        self.assertEqual(sum(key.startswith("both-") for key in in_zones), counts[2])
+        self.assertEqual(sum(key.startswith("both-") for key in in_users), counts[2])
+        self.lyon.python(PUT, self.lyon.path("zones"), "after")
+        self.wait_role(self.paris, "slave")
+        self.lyon.command("wait", "--for", "applied", "--timeout", "20 s")
+        self.assertIn("after", self.keys(self.paris, zones))
+        self.wait_good(self.lyon)
+        self.wait_good(self.paris)
+
+    def test_there_and_back_from_the_side_that_takes_over(self):
+        self.start_all("paris", "lyon", group=TWO)
+        self.paris.python(PUT, self.paris.path("zones"), "a")
+        there = self.lyon.json("switch", "--to", "lyon")
+        self.lyon.python(PUT, self.lyon.path("zones"), "b")
+        self.wait_good(self.lyon)
+        back = self.paris.json("switch", "--to", "paris", "--compare")
+        print(f"switch of idle nodes: pause {there['pause_ms']:.0f} ms, with contents {back['pause_ms']:.0f} ms")
+        self.paris.python(PUT, self.paris.path("zones"), "c")
+        self.wait_good(self.paris)
+        self.paris.command("wait", "--for", "applied")
+        self.assertEqual(self.keys(self.lyon, self.lyon.path("zones")), ["a", "b", "c"])
+        self.assertEqual(self.paris.status()["epoch"], 3)
+
+    def test_what_fails_is_undone_and_writers_go_on(self):
+        self.start_all("paris", "lyon", group=TWO, options='before_promote = "exit 3"')
+        self.paris.python(PUT, self.paris.path("zones"), "a")
+        hook = self.paris.command("switch", "--to", "lyon", expect=3)
+        self.assertIn("before_promote", hook.stderr)
+        self.paris.python(PUT, self.paris.path("zones"), "b")
+        self.assertEqual(self.paris.status()["role"], "master")
+        self.lyon.command("pause")
+        self.assertIn("hotbackup resume", self.paris.command("switch", "--to", "lyon", expect=3).stderr)
+        self.assertEqual(self.lyon.status()["role"], "slave")
+
+
+if __name__ == "__main__":
+    unittest.main()
