@@ -11,6 +11,7 @@
 #include <climits>
 #include <cstdlib>
 
+#include "common/os/ownership.h"
 #include "slave/copy_watch.h"
 
 namespace hotbackup::slave {
@@ -35,16 +36,6 @@ bool find_owner(const std::string& owner, os::Permissions& permissions) {
   if (owner.empty() || *end != '\0') return false;
   permissions.uid = static_cast<uid_t>(number);
   return true;
-}
-
-/// Only root may give files away: for anybody else the copy simply stays theirs.
-Result<> give_to(const std::string& file, const os::Permissions& permissions) {
-  if (permissions.uid != kUnset.uid || permissions.gid != kUnset.gid)
-    if (::lchown(file.c_str(), permissions.uid, permissions.gid) != 0 && errno != EPERM)
-      return fail_errno("setting the owner of " + file);
-  if (::chmod(file.c_str(), permissions.mode) != 0)
-    return fail_errno("setting the mode of " + file);
-  return {};
 }
 
 Result<std::string> canonical(const std::string& path) {
@@ -120,8 +111,9 @@ Result<> Copies::create_file(const update::EnvironmentBody& environment, const s
     HOTBACKUP_ASSIGN(auto made, lmdb::Environment::open(options));
     HOTBACKUP_TRY(made.sync());
   }
-  HOTBACKUP_TRY(give_to(lmdb::data_file(path, subdirectory), permissions));
-  return give_to(lmdb::lock_file(path, subdirectory), permissions);
+  os::give(lmdb::data_file(path, subdirectory), permissions);
+  os::give(lmdb::lock_file(path, subdirectory), permissions);
+  return {};
 }
 
 Result<> Copies::link_and_register(const update::EnvironmentBody& environment,

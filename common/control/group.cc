@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/os/ownership.h"
 #include "common/os/process.h"
 #include "common/update/codec.h"
 
@@ -36,11 +37,16 @@ Group::~Group() {
   if (layout_ != nullptr) ::munmap(layout_, sizeof(Layout));
 }
 
-Result<std::unique_ptr<Group>> Group::open(const std::string& directory) {
+Result<std::unique_ptr<Group>> Group::open(const std::string& directory,
+                                           const TrustedOwners* trusted) {
   std::unique_ptr<Group> group(new Group);
   group->directory_ = directory;
   group->directory_fd_.reset(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!group->directory_fd_) return fail_errno("opening the group's directory " + directory);
+  struct stat status {};
+  if (trusted != nullptr &&
+      (::fstat(group->directory_fd_.get(), &status) != 0 || !trusted->include(status.st_uid)))
+    return fail(ErrorCode::kRefused, directory + " belongs to a stranger");
   HOTBACKUP_TRY(group->map_or_rebuild());
   Layout& layout = *group->layout_;
   group->journal_ = std::make_unique<journal::Journal>(*group->journal_directory_, layout.tail,
@@ -49,7 +55,7 @@ Result<std::unique_ptr<Group>> Group::open(const std::string& directory) {
 }
 
 os::Permissions Group::permissions() const {
-  return {layout_->uid, layout_->gid, static_cast<mode_t>(layout_->mode)};
+  return {layout_->uid, layout_->gid, static_cast<mode_t>(layout_->mode & 0777)};
 }
 
 bool Group::shares_pid_namespace() {
@@ -223,10 +229,9 @@ Result<> Group::hold_server(Server server) {
   os::UniqueFd fd(::openat(directory_fd_.get(), kServerLockNames[index],
                            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));
   if (!fd) return fail_errno("opening " + directory_ + "/" + kServerLockNames[index]);
-  // Whoever may see the group may ask whether its server lives; best effort, as for other files.
-  if (::fchown(fd.get(), layout_->uid, layout_->gid) != 0 ||
-      ::fchmod(fd.get(), layout_->mode | 0440) != 0)
-    errno = 0;
+  os::Permissions seen = permissions();
+  seen.mode |= 0440;  // whoever may see the group may ask whether its server lives
+  os::give(directory_ + "/" + kServerLockNames[index], seen);
   struct flock whole = whole_file();
   if (::fcntl(fd.get(), F_OFD_SETLK, &whole) != 0)
     return fail(ErrorCode::kBusy,

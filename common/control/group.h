@@ -19,6 +19,13 @@
 
 namespace hotbackup::control {
 
+/// Whose directory a process may share memory with and take orders from. CAPTURE section 1.
+struct TrustedOwners {
+  uid_t process = 0;
+  uid_t data = 0;  // the data file's
+  bool include(uid_t owner) const { return owner == 0 || owner == process || owner == data; }
+};
+
 /// A group on this node: its directory, mapped control file and journal. One per process and
 /// group directory; threads may share it. Owns the mapping, directory handles and Journal.
 class Group {
@@ -26,8 +33,10 @@ class Group {
   /// Opens the group's directory (<state>/groups/<group>). Rebuilds the control file when it is
   /// missing, of another boot or damaged (under a file lock, so only one process does). kNotFound
   /// when the directory or group.toml is missing; kVersion for another layout; kCorrupt for a
-  /// damaged journal.
-  static Result<std::unique_ptr<Group>> open(const std::string& directory);
+  /// damaged journal; kRefused, before anything in it is looked at, when it belongs to nobody that
+  /// is trusted (nullptr: whoever calls knows the directory).
+  static Result<std::unique_ptr<Group>> open(const std::string& directory,
+                                             const TrustedOwners* trusted = nullptr);
   ~Group();
 
   const std::string& directory() const { return directory_; }
@@ -185,6 +194,7 @@ class Group {
  private:
   Group() = default;
   Result<> map_or_rebuild();
+  Result<std::unique_ptr<os::Directory>> open_journal(const os::Permissions& permissions);
   Result<bool> map_existing();
   Result<> rebuild(const GroupRecord& record);
   Result<> rebuild_walk();

@@ -135,7 +135,7 @@ Result<GroupRecord> read_record(const toml::table& table) {
   record.lease_ms = fields.number_or("lease_ms", 0);
   record.permissions.uid = id_of(fields.number("uid"));
   record.permissions.gid = id_of(fields.number("gid"));
-  record.permissions.mode = static_cast<mode_t>(fields.number("mode"));
+  record.permissions.mode = static_cast<mode_t>(fields.number("mode") & 0777);
   record.segment_bytes = fields.number("segment_bytes");
   record.journal_bytes_max = table["journal_bytes_max"].value_or(std::uint64_t{0});
   if (const toml::array* peers = fields.list("peers"))

@@ -47,16 +47,20 @@ void fill_entry(EnvironmentEntry& entry, const EnvironmentRecord& record) {
 
 }  // namespace
 
+// No link: whoever may write the group's directory must not choose where its writers make files.
+Result<std::unique_ptr<os::Directory>> Group::open_journal(const os::Permissions& permissions) {
+  return os::open_directory(directory_fd_.get(), "journal", directory_ + "/journal", permissions);
+}
+
 Result<> Group::map_or_rebuild() {
   const DirectoryLock lock(directory_fd_.get());
   HOTBACKUP_ASSIGN(const bool usable, map_existing());
   if (!usable) {
     HOTBACKUP_ASSIGN(const auto record, read_group_file(directory_));
-    HOTBACKUP_ASSIGN(journal_directory_,
-                     os::open_directory(directory_ + "/journal", record.permissions));
+    HOTBACKUP_ASSIGN(journal_directory_, open_journal(record.permissions));
     return rebuild(record);
   }
-  HOTBACKUP_ASSIGN(journal_directory_, os::open_directory(directory_ + "/journal", permissions()));
+  HOTBACKUP_ASSIGN(journal_directory_, open_journal(permissions()));
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include "common/base/bytes.h"
 #include "common/identity/key.h"
 #include "common/os/file.h"
+#include "common/os/ownership.h"
 #include "common/os/unique_fd.h"
 
 namespace hotbackup::identity {
@@ -52,7 +53,11 @@ Result<> check_private(const os::UniqueFd& fd, const std::string& path) {
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return fail_errno("reading " + path);
   if (!S_ISREG(info.st_mode)) return fail(ErrorCode::kConfig, path + " is not a file");
-  if (info.st_uid != 0 && info.st_uid != ::geteuid()) {
+  // Root's commands use the key of the servers' user, whose directory it lies in.
+  struct stat state {};
+  const bool of_state = ::stat(path.substr(0, path.rfind('/') + 1).c_str(), &state) == 0 &&
+                        info.st_uid == state.st_uid;
+  if (info.st_uid != 0 && info.st_uid != ::geteuid() && !of_state) {
     return fail(ErrorCode::kConfig, path + " belongs to another user (type: chown " +
                                         std::to_string(::geteuid()) + " " + path + ")");
   }
@@ -99,6 +104,11 @@ Result<> publish_file(const std::string& directory, const std::string& path, std
   std::string temporary = path + ".XXXXXX";
   const os::UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));  // exclusive, mode 0600
   if (!fd) return fail_errno("making " + path);
+  // Whoever comes first, root or the servers' user: it is the state directory's owner that reads
+  // it.
+  struct stat owner {};
+  if (::stat(directory.c_str(), &owner) == 0)
+    os::give(fd.get(), {owner.st_uid, owner.st_gid, 0600});
   Result<> result = write_and_sync(fd, text, path);
   if (result && replace) {
     if (::rename(temporary.c_str(), path.c_str()) == 0) return sync_directory(directory);
@@ -115,7 +125,7 @@ Result<> publish_file(const std::string& directory, const std::string& path, std
 Result<Key> load_or_create_key(const std::string& directory, const std::string& path) {
   auto found = load_key(path);
   if (found || found.error().code() != ErrorCode::kNotFound) return found;
-  HOTBACKUP_TRY(os::make_directories(directory, {.mode = 0755}));
+  HOTBACKUP_TRY(os::make_directories(directory, {.mode = 0750}));
   HOTBACKUP_ASSIGN(const Key key, make_key());
   HOTBACKUP_ASSIGN(const std::string pem, key_to_pem(key));
   HOTBACKUP_TRY(publish_file(directory, path, pem, false));

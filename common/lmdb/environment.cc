@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "common/lmdb/mappings.h"
+#include "common/os/ownership.h"
 
 namespace hotbackup::lmdb {
 
@@ -50,13 +51,9 @@ std::string lock_file(const std::string& path, bool subdirectory) {
 namespace {
 
 /// The lock file must be writable for everybody who may open the data file, also when the first to
-/// come is a server running as root.
+/// come is a server running as another user.
 void match_owner(const std::string& lock, const struct stat& data) {
-  struct stat status {};
-  if (::stat(lock.c_str(), &status) != 0) return;
-  if (status.st_uid != data.st_uid || status.st_gid != data.st_gid)
-    if (::chown(lock.c_str(), data.st_uid, data.st_gid) != 0) return;
-  ::chmod(lock.c_str(), data.st_mode & 0777);
+  os::give(lock, {data.st_uid, data.st_gid, data.st_mode & 0777});
 }
 
 }  // namespace

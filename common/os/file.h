@@ -58,13 +58,18 @@ class Directory {
 /// The real thing. Files are opened O_NOFOLLOW and O_CLOEXEC.
 Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
                                                   const Permissions& permissions);
+/// The directory of this name in `parent`, no link; `path` is what errors call it.
+Result<std::unique_ptr<Directory>> open_directory(int parent, const std::string& name,
+                                                  const std::string& path,
+                                                  const Permissions& permissions);
 
 /// Whole small files, and their durable replacement (write, sync, rename, sync the directory).
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max = 16 << 20);
 Result<> replace_file(Directory& directory, const std::string& name, std::string_view content);
 Result<> replace_file(const std::string& path, std::string_view content,
                       const Permissions& permissions);
-/// Creates the directory and its parents; existing ones are left as they are.
+/// Creates the directory and its parents, all with this owner; parents may be entered by everybody.
+/// Existing ones are left as they are.
 Result<> make_directories(const std::string& path, const Permissions& permissions);
 
 }  // namespace hotbackup::os

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "common/os/file.h"
+#include "common/os/ownership.h"
 #include "common/os/unique_fd.h"
 
 namespace hotbackup::os {
@@ -66,15 +67,6 @@ class PosixFile final : public File {
   const std::string name_;
 };
 
-/// Only root or the owner may change these; whoever else makes a file leaves it as the umask made
-/// it.
-void apply(int fd, const Permissions& permissions) {
-  if (permissions.uid != static_cast<uid_t>(-1) || permissions.gid != static_cast<gid_t>(-1)) {
-    if (::fchown(fd, permissions.uid, permissions.gid) != 0) errno = 0;
-  }
-  if (::fchmod(fd, permissions.mode) != 0) errno = 0;
-}
-
 class PosixDirectory final : public Directory {
  public:
   PosixDirectory(UniqueFd fd, std::string path, const Permissions& permissions)
@@ -89,9 +81,9 @@ class PosixDirectory final : public Directory {
 
   Result<std::unique_ptr<File>> create(const std::string& name) override {
     const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    UniqueFd fd(::openat(fd_.get(), name.c_str(), flags, permissions_.mode));
+    UniqueFd fd(::openat(fd_.get(), name.c_str(), flags, permissions_.mode & 0777));
     if (!fd) return fail_errno("creating " + full(name));
-    apply(fd.get(), permissions_);
+    give(fd.get(), permissions_);
     return std::make_unique<PosixFile>(std::move(fd), full(name));
   }
 
@@ -146,6 +138,14 @@ Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
   return std::make_unique<PosixDirectory>(std::move(fd), path, permissions);
 }
 
+Result<std::unique_ptr<Directory>> open_directory(int parent, const std::string& name,
+                                                  const std::string& path,
+                                                  const Permissions& permissions) {
+  UniqueFd fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return fail_errno("opening directory " + path);
+  return std::make_unique<PosixDirectory>(std::move(fd), path, permissions);
+}
+
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno("opening " + path);
@@ -186,11 +186,11 @@ Result<> replace_file(const std::string& path, std::string_view content,
 Result<> make_directories(const std::string& path, const Permissions& permissions) {
   for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
     const std::string part = path.substr(0, at);
-    if (!part.empty() && ::mkdir(part.c_str(), 0755) == 0) {
-      if (at == std::string::npos) {
-        UniqueFd fd(::open(part.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (fd) apply(fd.get(), permissions);
-      }
+    if (!part.empty() && ::mkdir(part.c_str(), 0700) == 0) {
+      const UniqueFd fd(::open(part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      Permissions inside = permissions;
+      if (at != std::string::npos) inside.mode |= 0755;
+      if (fd) give(fd.get(), inside);
     } else if (errno != EEXIST) {
       return fail_errno("making directory " + part);
     }

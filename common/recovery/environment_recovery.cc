@@ -10,6 +10,7 @@
 #include "common/journal/reader.h"
 #include "common/lmdb/apply_operation.h"
 #include "common/lmdb/meta.h"
+#include "common/os/ownership.h"
 #include "common/recovery/baseline.h"
 #include "common/recovery/read_back.h"
 #include "common/update/codec.h"
@@ -96,11 +97,8 @@ Result<> Recovery::open() {
   environment_.emplace(std::move(environment));
   if (makes_it)
     for (const std::string& file : {lmdb::data_file(options.path, options.subdirectory),
-                                    lmdb::lock_file(options.path, options.subdirectory)}) {
-      // As far as this process may, like any file that a program makes here.
-      (void)!::chown(file.c_str(), permissions.uid, permissions.gid);
-      (void)::chmod(file.c_str(), permissions.mode);
-    }
+                                    lmdb::lock_file(options.path, options.subdirectory)})
+      os::give(file, permissions);
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(*environment_, /*read_only=*/false));
   txn_.emplace(std::move(txn));
   return {};

@@ -53,15 +53,12 @@ std::optional<std::string> find_link(const Membership& member) {
 
 /// A group's directory decides about other people's writes, so it must be the work of somebody who
 /// could do so anyway.
-bool is_trusted(const std::string& group_directory, const Membership& member) {
-  struct stat group {
-  }, owner{};
-  if (::stat(group_directory.c_str(), &group) != 0) return false;
-  if (group.st_uid == 0 || group.st_uid == ::geteuid()) return true;
+std::optional<control::TrustedOwners> trusted_owners(const Membership& member) {
+  struct stat owner {};
   const std::string data = member.data_file();
   if (::stat(data.c_str(), &owner) != 0 && ::stat(parent_of(data).c_str(), &owner) != 0)
-    return false;
-  return group.st_uid == owner.st_uid;
+    return std::nullopt;
+  return control::TrustedOwners{::geteuid(), owner.st_uid};
 }
 
 bool covered_by_pattern(const control::Group& group, const std::string& path) {
@@ -92,8 +89,9 @@ Membership find_membership(const char* path, unsigned flags) {
 
   member.kind = Membership::Kind::kUnusable;
   const auto target = canonical(*link);
-  if (!target || !is_trusted(*target, member)) return member;
-  auto group = open_group(*target);
+  const auto trusted = trusted_owners(member);
+  if (!target || !trusted) return member;
+  auto group = open_group(*target, *trusted);
   if (!group) return member;
   control::Group& opened = **group;
   if (opened.role() == control::Role::kNone) return {};

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "common/os/ownership.h"
 #include "common/recovery/environment_recovery.h"
 #include "master/capture/codes.h"
 #include "master/capture/environment.h"
@@ -18,17 +19,6 @@ namespace {
 bool exists(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
-}
-
-/// Files that opening made get the group's owner and mode as far as this process may do that: a
-/// daemon and its tools often run as different users. Nothing is opened for it, since closing a
-/// lock file drops the locks that LMDB holds on it.
-void give_to_group(const std::string& path, const os::Permissions& permissions) {
-  constexpr auto kUnset = static_cast<std::uint32_t>(-1);
-  if (permissions.uid != kUnset || permissions.gid != kUnset)
-    (void)!::lchown(path.c_str(), permissions.uid, permissions.gid);
-  if (permissions.mode != kUnset)
-    (void)!::fchmodat(AT_FDCWD, path.c_str(), permissions.mode, AT_SYMLINK_NOFOLLOW);
 }
 
 /// Whether this process can take part in locking. Asked, not tried: see above.
@@ -71,8 +61,9 @@ int open_environment(MDB_env* env, const char* path, unsigned flags, mdb_mode_t 
   if (const int rc = real().env_open(env, path, underneath, mode); rc != 0) return rc;
   if (member.group != nullptr) {
     const os::Permissions permissions = member.group->permissions();
-    if (!had_data) give_to_group(member.data_file(), permissions);
-    if (!had_lock && exists(member.lock_file())) give_to_group(member.lock_file(), permissions);
+    // Both by name: the lock file may not be opened and closed, as that drops LMDB's locks on it.
+    if (!had_data) os::give(member.data_file(), permissions);
+    if (!had_lock) os::give(member.lock_file(), permissions);
   }
   if (!register_environment(env, environment.get())) return ENOMEM;
   environment.release();

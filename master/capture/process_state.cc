@@ -104,9 +104,12 @@ void forget_environment(MDB_env* env) {
 
 // A directory that was removed and made again is another group, although running environments go
 // on with the old one.
-Result<control::Group*> open_group(const std::string& directory) {
+Result<control::Group*> open_group(const std::string& directory,
+                                   const control::TrustedOwners& trusted) {
   struct stat status {};
   if (::stat(directory.c_str(), &status) != 0) return fail_errno("looking at " + directory);
+  if (!trusted.include(status.st_uid))
+    return fail(ErrorCode::kRefused, directory + " belongs to a stranger");
   const std::lock_guard guard(g_mutex);
   watch_forks();
   if (g_groups == nullptr) g_groups = new std::vector<OpenGroup>;
@@ -115,7 +118,7 @@ Result<control::Group*> open_group(const std::string& directory) {
         open.inode == status.st_ino && open.generation == fork_generation())
       return open.group;
   }
-  HOTBACKUP_ASSIGN(auto group, control::Group::open(directory));
+  HOTBACKUP_ASSIGN(auto group, control::Group::open(directory, &trusted));
   g_groups->push_back({directory, status.st_dev, status.st_ino, fork_generation(), group.get()});
   return group.release();
 }

@@ -32,7 +32,8 @@ void forget_environment(MDB_env* env);
 unsigned fork_generation();
 
 /// The group at this canonical directory, opened once a process.
-Result<control::Group*> open_group(const std::string& directory);
+Result<control::Group*> open_group(const std::string& directory,
+                                   const control::TrustedOwners& trusted);
 
 /// Marks calls that LMDB makes of itself inside one of ours, in builds of liblmdb whose inner calls
 /// go through the dynamic symbols.

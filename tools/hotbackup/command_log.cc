@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "common/base/clock.h"
+#include "common/os/ownership.h"
 #include "common/os/unique_fd.h"
 
 namespace hotbackup::cli {
@@ -35,6 +37,10 @@ Result<> log_command(const Session& session, const std::string& group_directory)
   const os::UniqueFd file(
       ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640));
   if (!file) return fail_errno("cannot open " + path);
+  // As the group's directory is: root's commands and the user's own go to one log.
+  struct stat group {};
+  if (::stat(group_directory.c_str(), &group) == 0)
+    os::give(path, {group.st_uid, group.st_gid, group.st_mode & 0660});
   if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     return fail_errno("cannot write " + path);
   return {};

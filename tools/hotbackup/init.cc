@@ -16,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/identity/identity.h"
 #include "common/journal/segment.h"
+#include "common/os/ownership.h"
 #include "common/os/unique_fd.h"
 #include "common/update/codec.h"
 #include "master/capture_watch.h"
@@ -77,15 +78,24 @@ Result<std::string> put_aside(const EnvironmentOnDisk& environment, const std::s
   return to;
 }
 
+/// What root makes in a directory of the servers' user belongs to that user.
+os::Permissions like(const std::string& directory, mode_t mode) {
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0) return {.mode = mode};
+  return {status.st_uid, status.st_gid, mode};
+}
+
 Result<> make_group_directory(InitPlan& plan, const std::string& time) {
   if (!plan.keep_aside_as.empty())
     HOTBACKUP_TRY(
         rename_aside(plan.directory, plan.directory + "." + plan.keep_aside_as + "-" + time));
   const fs::path groups = fs::path(plan.directory).parent_path();
-  // Programs of other users pass through here to their group.
-  const os::Permissions passage{static_cast<uid_t>(-1), static_cast<gid_t>(-1), 0755};
-  HOTBACKUP_TRY(os::make_directories(groups.parent_path(), passage));
-  HOTBACKUP_TRY(os::make_directories(groups, passage));
+  // For owner and group only; programs of the group's user pass through to it.
+  const fs::path state = groups.parent_path();
+  HOTBACKUP_TRY(os::make_directories(state, {.mode = 0750}));
+  HOTBACKUP_TRY(os::make_directories(groups, like(state, 0750)));
+  for (const fs::path& passage : {state, groups})
+    HOTBACKUP_TRY(os::allow_passage(passage, plan.record.permissions));
   os::Permissions inside = plan.record.permissions;
   inside.mode |= (inside.mode & 0444) >> 2;  // whoever may read may enter
   HOTBACKUP_TRY(os::make_directories(plan.directory, inside));

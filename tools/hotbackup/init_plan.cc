@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "common/base/clock.h"
+#include "common/os/ownership.h"
 #include "master/loss_limit.h"
 #include "tools/hotbackup/capture_link.h"
 #include "tools/hotbackup/kept_counts.h"
@@ -188,18 +189,15 @@ Result<> plan_replacement(bool replace, InitPlan& plan) {
   return {};
 }
 
-/// A program that cannot reach the control file has its writes refused: better said now.
-void check_reachable(InitPlan& plan, const std::string& user) {
-  const os::Permissions& owner = plan.record.permissions;
-  if (user.empty() || owner.uid == 0) return;
-  for (fs::path part = fs::path(plan.directory).parent_path();; part = part.parent_path()) {
-    struct stat status {};
-    if (::stat(part.c_str(), &status) == 0 && (status.st_mode & S_IXOTH) == 0 &&
-        !(status.st_uid == owner.uid && (status.st_mode & S_IXUSR) != 0) &&
-        !(status.st_gid == owner.gid && (status.st_mode & S_IXGRP) != 0))
+/// A program that cannot reach the control file has its writes refused: better said now. The state
+/// directory and what is in it are made passable.
+void check_reachable(InitPlan& plan, const fs::path& state, const std::string& user) {
+  if (user.empty()) return;
+  for (fs::path part = state; part != part.root_path();) {
+    part = part.parent_path();
+    if (!os::may_pass(part, plan.record.permissions))
       plan.notes.push_back("user " + user + " cannot pass through " + part.native() +
                            ", and so its writes are refused: type chmod o+x " + part.native());
-    if (part == part.root_path()) break;
   }
 }
 
@@ -256,7 +254,7 @@ Result<InitPlan> plan_init(const config::Configuration& configuration,
   HOTBACKUP_TRY(plan_patterns(plan));
   HOTBACKUP_TRY(plan_links(plan));
   if (role == control::Role::kSlave) HOTBACKUP_TRY(plan_replacement(options.replace, plan));
-  check_reachable(plan, settings.user);
+  check_reachable(plan, state, settings.user);
   return plan;
 }
 

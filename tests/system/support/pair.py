@@ -124,8 +124,9 @@ class Node:
         answer = self.json("status", group)
         return next(entry for entry in answer["groups"] if entry["name"] == group)
 
-    def start(self, role, wait=True, environment=None):
-        """Starts this node's server; `environment`: more variables, e.g. of a Fault."""
+    def start(self, role, wait=True, environment=None, prefix=()):
+        """Starts this node's server; `environment`: more variables, e.g. of a Fault; `prefix`:
+        words in front of its command line."""
         program = self.programs.master if role == "master" else self.programs.slave
         self.server = Server(
             program,
@@ -133,6 +134,7 @@ class Node:
             self.root / f"{role}.log",
             self.root / f"{role}.notify",
             environment,
+            prefix,
         )
         if wait:
             self.server.wait_ready()

@@ -37,7 +37,7 @@ def _login_group(user):
 class Server:
     """One server process: ready when it told the service manager so, its log in a file."""
 
-    def __init__(self, program, config, log_path, notify_path, environment=None):
+    def __init__(self, program, config, log_path, notify_path, environment=None, prefix=()):
         self.program = program
         self.log_path = log_path
         log_path.touch()
@@ -51,7 +51,7 @@ class Server:
         self._notify.setblocking(False)
         inherited = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         self.process = subprocess.Popen(
-            [str(program), "--config", str(config)],
+            [*prefix, str(program), "--config", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
