@@ -47,7 +47,6 @@ void fill_entry(EnvironmentEntry& entry, const EnvironmentRecord& record) {
 
 }  // namespace
 
-// No link: whoever may write the group's directory must not choose where its writers make files.
 Result<std::unique_ptr<os::Directory>> Group::open_journal(const os::Permissions& permissions) {
   return os::open_directory(directory_fd_.get(), "journal", directory_ + "/journal", permissions);
 }

@@ -58,7 +58,9 @@ class Directory {
 /// The real thing. Files are opened O_NOFOLLOW and O_CLOEXEC.
 Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
                                                   const Permissions& permissions);
-/// The directory of this name in `parent`, no link; `path` is what errors call it.
+/// The directory of this name in `parent`, or where a link of that name leads if it has the same
+/// owner as `parent`: whoever may write there must not choose where others make files, kRefused.
+/// `path` is what errors call it.
 Result<std::unique_ptr<Directory>> open_directory(int parent, const std::string& name,
                                                   const std::string& path,
                                                   const Permissions& permissions);

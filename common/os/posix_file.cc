@@ -141,7 +141,16 @@ Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
 Result<std::unique_ptr<Directory>> open_directory(int parent, const std::string& name,
                                                   const std::string& path,
                                                   const Permissions& permissions) {
-  UniqueFd fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  UniqueFd fd(::openat(parent, name.c_str(), kFlags | O_NOFOLLOW));
+  if (!fd && (errno == ELOOP || errno == ENOTDIR)) {
+    struct stat own {};
+    struct stat there {};
+    fd.reset(::openat(parent, name.c_str(), kFlags));
+    if (fd && (::fstat(parent, &own) != 0 || ::fstat(fd.get(), &there) != 0 ||
+               own.st_uid != there.st_uid))
+      return fail(ErrorCode::kRefused, path + " leads to a directory of somebody else");
+  }
   if (!fd) return fail_errno("opening directory " + path);
   return std::make_unique<PosixDirectory>(std::move(fd), path, permissions);
 }
