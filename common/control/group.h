@@ -2,6 +2,8 @@
 // Access to a group's control file: mapping, rebuilding, the commit slots, what is published.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -194,6 +196,7 @@ class Group {
  private:
   Group() = default;
   Result<> map_or_rebuild();
+  Result<> check_version(int fd, const struct stat& status) const;
   Result<std::unique_ptr<os::Directory>> open_journal(const os::Permissions& permissions);
   Result<bool> map_existing();
   Result<> rebuild(const GroupRecord& record);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <cstring>
 #include <set>
 
@@ -70,6 +71,7 @@ Result<bool> Group::map_existing() {
   if (!fd) return fail_errno("opening " + directory_ + "/" + kControlName);
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return fail_errno("looking at " + directory_);
+  HOTBACKUP_TRY(check_version(fd.get(), status));
   if (static_cast<std::size_t>(status.st_size) < sizeof(Layout)) return false;
   void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return fail_errno("mapping " + directory_ + "/" + kControlName);
@@ -81,6 +83,41 @@ Result<bool> Group::map_existing() {
   ::munmap(memory, sizeof(Layout));
   layout_ = nullptr;
   return false;
+}
+
+// An upgrade: programs that started before it go on with the older library and its layout of this
+// memory. It is laid out anew when the last of them has gone, and not before.
+Result<> Group::check_version(int fd, const struct stat& status) const {
+  // The first fields are the same in every version: whatever the size of the rest.
+  struct {
+    std::uint32_t magic;
+    std::uint32_t version;
+    std::uint64_t bytes;
+    std::uint32_t ready;
+    char boot[sizeof Layout::boot];
+  } head{};
+  static_assert(offsetof(decltype(head), boot) == offsetof(Layout, boot));
+  if (::pread(fd, &head, sizeof head, 0) != sizeof head || head.magic != kMagic ||
+      head.version == kVersion ||
+      std::memcmp(head.boot, os::boot_id().data(), sizeof head.boot) != 0)
+    return {};
+  std::string names;
+  const os::Mappers mappers = os::processes_mapping(status.st_ino, std::string("/") + kControlName);
+  for (const pid_t pid : mappers.pids)
+    names += (names.empty() ? "" : ", ") + ("pid " + std::to_string(pid)) + " (" +
+             os::process_name(pid) + ")";
+  // Who may not look at others' maps can still ask the kernel whether the file is open elsewhere.
+  if (names.empty() && !mappers.all_seen) {
+    if (::fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
+      (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
+    else
+      names = "programs of other users";
+  }
+  if (names.empty()) return {};
+  return fail(ErrorCode::kVersion, "group " + directory_ +
+                                       " is in use with the library of another "
+                                       "version by " +
+                                       names + ": restart them, then this");
 }
 
 // In place, so that a process that has the file open goes on with the same memory. Only the first

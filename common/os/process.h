@@ -7,6 +7,8 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace hotbackup::os {
 
@@ -23,5 +25,13 @@ std::int64_t boottime_ns();
 bool process_exists(pid_t pid);
 /// "pdns_server"; empty when it is gone.
 std::string process_name(pid_t pid);
+
+struct Mappers {
+  std::vector<pid_t> pids;
+  bool all_seen = true;  // false: some processes may not be looked at by this user
+};
+/// Other processes that have a file of this inode mapped, by a path with this end: some file
+/// systems show another device in maps than in stat. Reads all of /proc: some milliseconds.
+Mappers processes_mapping(ino_t inode, std::string_view path_end);
 
 }  // namespace hotbackup::os

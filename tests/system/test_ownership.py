@@ -19,7 +19,7 @@ USER = "nobody"  # the group's
 SERVERS = "games"  # what the servers run as
 STRANGER = "daemon"
 
-# What the units in packaging/ give the servers.
+# What the units in tools/package/ give the servers.
 CAPABILITIES = ["+chown", "+dac_override", "+sys_ptrace"]
 
 WRITE = """

@@ -38,6 +38,9 @@ struct Session {
 
 /// Each command adds its own subcommand and sets `session.action` when it is chosen.
 void add_init(CLI::App& app, Session& session);
+void add_setup(CLI::App& app, Session& session);
+void add_capture(CLI::App& app, Session& session);
+void add_hook(CLI::App& app, Session& session);
 void add_run(CLI::App& app, Session& session);
 void add_recover(CLI::App& app, Session& session);
 void add_forget(CLI::App& app, Session& session);

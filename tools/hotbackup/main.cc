@@ -76,7 +76,9 @@ int run(int count, char** words) {
   app.add_flag("--json", session.json, "prints one JSON object");
   app.require_subcommand(1);
   app.fallthrough();
+  cli::add_setup(app, session);
   cli::add_init(app, session);
+  cli::add_capture(app, session);
   cli::add_run(app, session);
   cli::add_status(app, session);
   cli::add_role(app, session);
@@ -92,6 +94,7 @@ int run(int count, char** words) {
   cli::add_recover(app, session);
   cli::add_forget(app, session);
   cli::add_unlink(app, session);
+  cli::add_hook(app, session);
 
   const int parsed = parse(app, split(session));
   if (parsed != cli::kDone) return parsed < 0 ? cli::kDone : parsed;

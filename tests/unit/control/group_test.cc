@@ -2,8 +2,14 @@
 #include "common/control/group.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <cstddef>
 
 #include "common/update/codec.h"
 #include "tests/support/journal_fixture.h"
@@ -234,4 +240,67 @@ TEST_CASE("a full table of incidents gives up the oldest") {
   CHECK_FALSE(group->incidents().find("HB-copy-written", "zones-0"));
   CHECK(group->incidents().find("HB-copy-written",
                                 "zones-" + std::to_string(control::kIncidentsMax)));
+}
+
+TEST_CASE(
+    "a control file of another version is laid out anew when its last user has gone, not before") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  REQUIRE(Group::open(directory.path()));
+  {
+    const os::UniqueFd fd(::open((directory / "control").c_str(), O_RDWR));
+    const std::uint32_t version = kVersion - 1;
+    REQUIRE(::pwrite(fd.get(), &version, sizeof version, offsetof(Layout, version)) == 4);
+  }
+
+  int held[2];
+  REQUIRE(::pipe(held) == 0);
+  const pid_t child = ::fork();  // a program that started before the upgrade
+  if (child == 0) {
+    const os::UniqueFd fd(::open((directory / "control").c_str(), O_RDWR));
+    void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    (void)!::write(held[1], memory == MAP_FAILED ? "n" : "y", 1);
+    for (;;) ::pause();
+  }
+  char mapped = 0;
+  REQUIRE(::read(held[0], &mapped, 1) == 1);
+  REQUIRE(mapped == 'y');
+  const auto refused = Group::open(directory.path());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == ErrorCode::kVersion);
+  CHECK(refused.error().text().find("pid " + std::to_string(child)) != std::string::npos);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(held[0]);
+  ::close(held[1]);
+
+  const auto anew = Group::open(directory.path());
+  REQUIRE(anew);
+  CHECK((*anew)->layout().version == kVersion);
+}
+
+TEST_CASE("a smaller control file of another version is not grown under its users either") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  REQUIRE(Group::open(directory.path()));
+  os::UniqueFd fd(::open((directory / "control").c_str(), O_RDWR));
+  const std::uint32_t version = kVersion + 1;
+  REQUIRE(::pwrite(fd.get(), &version, sizeof version, offsetof(Layout, version)) == 4);
+  REQUIRE(::ftruncate(fd.get(), 8192) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (memory == MAP_FAILED) ::_exit(1);
+    ::raise(SIGSTOP);
+    for (;;) ::pause();
+  }
+  fd.reset();
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, WUNTRACED) == child);
+  CHECK(WIFSTOPPED(status));
+  const auto refused = Group::open(directory.path());
+  CHECK_FALSE(refused);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  CHECK(Group::open(directory.path()));
 }
