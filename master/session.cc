@@ -166,7 +166,8 @@ asio::awaitable<void> Session::receive_loop() {
     link_.handshake_done();
     // It follows this master: nobody was promoted whom it knows of.
     context_.group.confirm_epoch();
-    if (machine_.echo_ns() != 0) context_.group.renew_lease(entry_, machine_.echo_ns());
+    if (machine_.echo_ns() > entry_.confirmed_ns.load())
+      context_.group.renew_lease(entry_, machine_.echo_ns());
     note_numbers();
     feed_.notify();
   }

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "common/control/apply_decisions.h"
@@ -199,6 +200,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
 void Group::set_waits(const GroupRecord& record, bool begun) {
   RoleState& roles = layout_->roles;
   roles.lease_ns.store(static_cast<std::int64_t>(record.lease_ms) * 1'000'000);
+  roles.lease_until_ns.store(begun ? 0 : std::numeric_limits<std::int64_t>::max());
   if (record.role != Role::kMaster || !begun || record.peers.empty() || record.boot_wait_ms == 0)
     return;
   roles.gate_until_ns.store(os::boottime_ns() +

@@ -2,6 +2,7 @@
 // Who is master, as one node knows it: epochs, fencing, the gate. DESIGN section 9, rule R7. What
 // is changed is durable in group.toml, except that a gate closes first.
 #include <algorithm>
+#include <limits>
 
 #include "common/control/group.h"
 #include "common/os/process.h"
@@ -101,7 +102,7 @@ Result<> Group::become_master(const Epoch& epoch) {
   exposure().set_limit(stored.limit, stored.peers);
   for (std::uint32_t i = 0; i < layout_->peer_count.load(); ++i)
     layout_->peers[i].confirmed_ns.store(0);
-  layout_->roles.lease_until_ns.store(0);
+  layout_->roles.lease_until_ns.store(std::numeric_limits<std::int64_t>::max());
   layout_->roles.wrote.store(1);
   layout_->roles.unconfirmed.store(0);
   open_gate();
@@ -177,7 +178,8 @@ void Group::open_gate() {
 }
 
 void Group::confirm_epoch() {
-  if (layout_->roles.unconfirmed.exchange(0) != 0) open_gate();
+  if (layout_->roles.unconfirmed.load() == 0 || layout_->roles.unconfirmed.exchange(0) == 0) return;
+  open_gate();
   incidents().clear("HB-boot-unconfirmed");
 }
 
@@ -186,9 +188,14 @@ void Group::confirm_epoch() {
 void Group::renew_lease(PeerEntry& peer, std::int64_t sent_ns) {
   if (sent_ns > peer.confirmed_ns.load()) peer.confirmed_ns.store(sent_ns);
   std::int64_t least = sent_ns;
-  for (std::uint32_t i = 0; i < layout_->peer_count.load(); ++i)
-    if (layout_->peers[i].counts.load() != 0)
-      least = std::min(least, layout_->peers[i].confirmed_ns.load());
+  // 0 since a boot: any of them may have been promoted meanwhile. Else those that have followed
+  // this master in its epoch.
+  const bool all = layout_->roles.lease_until_ns.load() == 0;
+  for (std::uint32_t i = 0; i < layout_->peer_count.load(); ++i) {
+    const std::int64_t confirmed = layout_->peers[i].confirmed_ns.load();
+    if (layout_->peers[i].counts.load() != 0 && (all || confirmed != 0))
+      least = std::min(least, confirmed);
+  }
   if (least == 0) return;
   layout_->roles.lease_until_ns.store(least + layout_->roles.lease_ns.load());
   notify_acknowledged();

@@ -16,7 +16,7 @@ from oracle import Broken
 
 # Two environments of one group; the second is so tight that puts and commits fail with MDB_MAP_FULL.
 ENVIRONMENTS = {"wide": 64 << 20, "tight": 512 << 10}
-GROUP = Group("main", {name: name for name in ENVIRONMENTS}, options='segment_size = "1 MB"')
+GROUP = Group("main", {name: name for name in ENVIRONMENTS}, options='segment_size = "1 MB"\nboot_wait = "off"')
 
 
 def scratch():

@@ -97,12 +97,16 @@ Found look(const Here& here) {
 }
 
 /// --if-safe: until the old master has closed its own gate for certain.
-Result<> wait_out_lease(const Here& here) {
+Result<> require_lease(const Here& here) {
+  if (here.settings.lease) return {};
+  return fail(ErrorCode::kFenced, "no lease is configured for " + here.settings.name +
+                                      ", so the old master may still take writes: leave "
+                                      "--if-safe out, or configure one on every node");
+}
+
+/// From when no master is answered any more: before, one might be heard again.
+void wait_out_lease(const Here& here) {
   const auto lease = here.settings.lease;
-  if (!lease)
-    return fail(ErrorCode::kFenced, "no lease is configured for " + here.settings.name +
-                                        ", so the old master may still take writes: leave "
-                                        "--if-safe out, or configure one on every node");
   const control::PeerEntry* master = here.group.peer(here.group.layout().master_name);
   const std::int64_t now = os::boottime_ns();
   // After a reboot of this node the last message is not known: it was before now.
@@ -114,7 +118,6 @@ Result<> wait_out_lease(const Here& here) {
   while (os::boottime_ns() < until)
     std::this_thread::sleep_for(
         std::min(milliseconds(50), milliseconds((until - os::boottime_ns()) / 1'000'000 + 1)));
-  return {};
 }
 
 Result<> confirm(const Here& here, const Found& found, const PromoteOptions& options) {
@@ -153,7 +156,7 @@ Result<> claim_for_peers(const Here& here, roles::Change& change, const Found& f
   return {};
 }
 
-Result<Done> carry_out(const Here& here, const Found& found, roles::Steps& steps) {
+Result<Done> carry_out(const Here& here, const Found& found, bool if_safe, roles::Steps& steps) {
   control::Group& group = here.group;
   const Epoch before = group.known_epoch();
   const std::string old_master(group.layout().master_name);
@@ -167,6 +170,10 @@ Result<Done> carry_out(const Here& here, const Found& found, roles::Steps& steps
   const auto work = [&]() -> Result<> {
     HOTBACKUP_TRY(change->refuse_calls());
     steps.done("older epochs are refused");
+    if (if_safe) {
+      wait_out_lease(here);
+      steps.done("the lease has run out");
+    }
     HOTBACKUP_TRY(change->apply_everything());
     steps.done("everything is applied");
     HOTBACKUP_TRY(change->let_go());
@@ -251,6 +258,7 @@ Result<int> promote_one(const Session& session, const PromoteOptions& options,
   roles::Steps steps;
   const Found found = look(here);
   if (!options.force) HOTBACKUP_TRY(refuse_if_needless(here, found));
+  if (options.if_safe) HOTBACKUP_TRY(require_lease(here));
   steps.done("peers asked");
   std::string rpo = roles::against_rpo(settings, found.loss, found.known, wall_now());
   const Done* none = nullptr;
@@ -268,12 +276,8 @@ Result<int> promote_one(const Session& session, const PromoteOptions& options,
     return kDone;
   }
   HOTBACKUP_TRY(confirm(here, found, options));
-  if (options.if_safe) {
-    HOTBACKUP_TRY(wait_out_lease(here));
-    steps.done("the lease has run out");
-  }
   HOTBACKUP_TRY(log_command(session, group->directory()));
-  HOTBACKUP_ASSIGN(const Done done, carry_out(here, found, steps));
+  HOTBACKUP_ASSIGN(const Done done, carry_out(here, found, options.if_safe, steps));
   const auto kept =
       roles::keep(here, {"promote", done.epoch, done.number, found.loss, rpo, steps.all()});
   tell(&done);
