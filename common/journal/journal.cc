@@ -125,9 +125,17 @@ Result<> Journal::make_room(std::uint64_t needed_bytes) {
   header.chain = tail_.chain;
   header.epoch = tail_.epoch;
   header.segment_bytes = std::max(segment_bytes_, kSegmentHeaderBytes + needed_bytes);
-  HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header));
-  switch_to(std::move(file), header.first, header.segment_bytes, kSegmentHeaderBytes);
+  auto file = make_segment(directory_, header);
+  if (!file) return leave_unfinished(header.first, std::move(file).error());
+  switch_to(std::move(*file), header.first, header.segment_bytes, kSegmentHeaderBytes);
   return {};
+}
+
+// A segment that has its name while its directory could not be synced: after a power loss it may be
+// there, or not. So nothing more is appended before one has taken its place.
+tl::unexpected<Error> Journal::leave_unfinished(UpdateNumber first, Error error) {
+  if (directory_.open(segment_name(first))) note_failure(error);
+  return fail(std::move(error));
 }
 
 Journal::Completed Journal::complete_in_memory(PendingUpdate& update, FrameHeader& fields) const {
@@ -204,8 +212,9 @@ Result<Appended> Journal::append_spilled(PendingUpdate& update, FrameHeader& fie
       fields.number,
       {fields.number, kSegmentHeaderBytes + completed.last_frame, completed.checksum}};
   if (announce) announce(appended);
-  HOTBACKUP_TRY(directory_.rename(update.spill_name_, segment_name(fields.number)));
-  HOTBACKUP_TRY(directory_.sync());
+  auto named = directory_.rename(update.spill_name_, segment_name(fields.number));
+  if (named) named = directory_.sync();
+  if (!named) return leave_unfinished(fields.number, std::move(named).error());
   switch_to(std::move(update.spill_), fields.number, header.segment_bytes, header.segment_bytes);
   update.clear();
   tail_.chain = fields.chain;

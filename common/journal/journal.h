@@ -84,6 +84,7 @@ class Journal {
   /// kNoSpace without an OS error where a new segment would lead beyond the limit.
   Result<> check_limit(std::uint64_t needed_bytes);
   Result<> sync_active_before_switch();
+  tl::unexpected<Error> leave_unfinished(UpdateNumber first, Error error);
   void note_failure(const Error& error);
   Result<> leave_failed_segment();
   Result<> go_on_after_failure();

@@ -50,8 +50,9 @@ void Truth::cut(UpdateNumber made_now, const ChainHash& chain) {
                  made_now.value, published().value);
   world_.require(made_now <= made(), "the master's journal has grown in a power loss", "master",
                  made_now.value, made().value);
+  // A control frame is of no environment: the recovery that was cut short writes it again.
   for (UpdateNumber n = made_now.next(); n <= made(); n = n.next())
-    world_.require(at(n).fate != Fate::kCommitted,
+    world_.require(at(n).txnid == 0 || at(n).fate != Fate::kCommitted,
                    "the journal has lost an update that LMDB has committed (R1)", "master",
                    n.value);
   updates_.resize(made_now.value);
