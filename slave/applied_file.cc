@@ -24,7 +24,11 @@ std::string seeding_path(const control::Group& group) {
 
 }  // namespace
 
+// A process that died, or whose sync failed, may have left a name that a power loss takes away:
+// what is believed here is durable first.
 Result<std::optional<AppliedRange>> read_applied(const control::Group& group) {
+  HOTBACKUP_ASSIGN(auto directory, os::open_directory(group.directory(), group.permissions()));
+  HOTBACKUP_TRY(directory->sync());
   auto text = control::read_sealed(applied_path(group), kAppliedTitle);
   if (!text && text.error().code() == ErrorCode::kNotFound) return std::nullopt;
   if (!text) return fail(std::move(text).error());

@@ -52,6 +52,12 @@ Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t 
   return {};
 }
 
+// A reader that has the old segment open looks for the next one where a frame is blank. Who opens
+// it later knows by the names where it ends, so this need not reach the disk.
+void blank_from(os::File& old_file, std::uint64_t offset) {
+  (void)old_file.write_at(offset, std::string(kFrameHeaderBytes, '\0'));
+}
+
 }  // namespace
 
 // Before anything is done about it: whoever notes it may die on the way to a new segment, and the
@@ -61,6 +67,16 @@ void Journal::note_failure(const Error& error) {
   tail_.failure_error.store(os_error);
   tail_.failed.store(os_error);
   tail_.failures.fetch_add(1);
+}
+
+// The process that moved it died before it could do this.
+void Journal::blank_moved(UpdateNumber segment, UpdateNumber moved_from) {
+  const auto old_file = directory_.open(segment_name(segment));
+  if (!old_file) return;
+  const auto header = read_segment_header(**old_file);
+  if (!header) return;
+  if (const auto part = find_unsynced(**old_file, *header, moved_from.previous()))
+    blank_from(**old_file, part->offset);
 }
 
 // Under the journal lock. The new segment is named after the first update that was not durable; a
@@ -78,17 +94,19 @@ Result<> Journal::leave_failed_segment() {
       return copy_frames(*old_file, header, part.offset, tail_.offset, file);
     };
     HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header, fill));
-    // A reader that has the old segment open looks for the next one where a frame is blank. Who
-    // opens it later knows by the names where it ends, so this need not reach the disk.
-    (void)old_file->write_at(part.offset, std::string(kFrameHeaderBytes, '\0'));
+    blank_from(*old_file, part.offset);
     switch_to(std::move(file), header.first, header.segment_bytes, kSegmentHeaderBytes + moving);
     return {};
   }();
   if (!left) {
-    tail_.failed.store(
-        left.error().os_error() == 0 ? EIO : static_cast<std::uint32_t>(left.error().os_error()));
-    return fail(std::move(left).error().with_context(
-        "the journal could not be synced, and a new segment could not be begun"));
+    // Frames that cannot be read back after a failed sync are a disk's fault, not a damaged file.
+    const int os_error = left.error().os_error() == 0 ? EIO : left.error().os_error();
+    tail_.failed.store(static_cast<std::uint32_t>(os_error));
+    const bool full = left.error().code() == ErrorCode::kNoSpace;
+    return fail(full ? ErrorCode::kNoSpace : ErrorCode::kIo,
+                "the journal could not be synced, and a new segment could not be begun: " +
+                    left.error().text(),
+                os_error);
   }
   tail_.synced.store(tail_.made.load());
   tail_.failed.store(0);

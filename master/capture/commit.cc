@@ -82,7 +82,8 @@ void CommitProtocol::tell_at_limit(const Error& error) {
 }
 
 Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, bool durable,
-                                                 Claim& claim) {
+                                                 Claim& claim,
+                                                 std::optional<journal::Appended>& open) {
   const bool baseline_due = entry_.baselined.load() == 0;
   const recovery::Description environment =
       baseline_due ? recovery::describe(entry_, env_) : recovery::Description{};
@@ -104,11 +105,10 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   // What lies on pages that nobody has synced cannot be replayed upon either.
   fields.no_sync = !durable || entry_.unsynced_commits.load() != 0;
   fields.commit_time = wall_now();
-  UpdateNumber announced;
   const auto open_slot = [&](const journal::Appended& expected) {
     entry_.slot.kept_local = recorder.kept() ? 1 : 0;
     control::Group::open_slot(entry_, expected, txnid);
-    announced = expected.number;
+    open = expected;
   };
   Result<journal::Appended> appended = fail(out_of_memory());
   try {
@@ -116,7 +116,6 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   } catch (const std::exception&) {
   }
   if (appended) admitted(group_, claim);
-  if (!appended && announced.value != 0) group_.clear_slot(entry_, announced);
   if (!appended) tell_at_limit(appended.error());
   return appended;
 }
@@ -135,13 +134,13 @@ Result<journal::Appended> CommitProtocol::journal_update(Recorder& recorder, Txn
                                                          bool durable, Claim& claim) {
   std::optional<journal::Appended> open;
   try {
-    HOTBACKUP_ASSIGN(const auto appended, append(recorder, txnid, durable, claim));
-    open = appended;
-    if (!durable) return appended;
-    auto synced = group_.journal().sync_through(appended.number);
-    if (synced) return appended;
-    void_update(appended);
-    return fail(std::move(synced).error());
+    auto appended = append(recorder, txnid, durable, claim, open);
+    if (appended && !durable) return appended;
+    auto synced = appended ? group_.journal().sync_through(appended->number) : Result<>();
+    if (appended && synced) return appended;
+    // Of a write that failed everything may be there, too.
+    if (open) void_update(*open);
+    return appended ? fail(std::move(synced).error()) : fail(std::move(appended).error());
   } catch (const std::exception&) {
     if (open) void_update(*open);
     return fail(out_of_memory());

@@ -34,7 +34,8 @@ class CommitProtocol {
   Result<> resolve(UpdateNumber open, std::uint64_t last);
   Result<journal::Appended> journal_update(Recorder& recorder, TxnId txnid, bool durable,
                                            Claim& claim);
-  Result<journal::Appended> append(Recorder& recorder, TxnId txnid, bool durable, Claim& claim);
+  Result<journal::Appended> append(Recorder& recorder, TxnId txnid, bool durable, Claim& claim,
+                                   std::optional<journal::Appended>& open);
   int check_bypass(std::uint64_t last);
   void tell_at_limit(const Error& error);
   void void_update(const journal::Appended& appended);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model of master/capture/commit.cc (CommitProtocol) over the real journal: CAPTURE section 2,
 // steps 0 to 6, and section 4 for what comes after a reboot. Each step is an event of its own.
+#include <algorithm>
+
 #include "tests/sim/master.h"
 
 namespace hotbackup::sim {
@@ -104,10 +106,15 @@ Result<> Master::resolve(journal::Journal& journal, Environment& environment) {
 
 void Master::decided(const Environment& environment, UpdateNumber number, std::uint64_t txnid,
                      bool committed) {
-  if (number > truth_.made()) return;
+  if (is_known(environment, number, txnid)) truth_.decided(number, committed);
+}
+
+/// Whether this update is the one of that number: an append that failed gives the number free.
+bool Master::is_known(const Environment& environment, UpdateNumber number,
+                      std::uint64_t txnid) const {
+  if (number > truth_.made()) return false;
   const Truth::Update& update = truth_.at(number);
-  if (update.txnid == txnid && &environments_[update.environment] == &environment)
-    truth_.decided(number, committed);
+  return update.txnid == txnid && &environments_[update.environment] == &environment;
 }
 
 void Master::settle(bool locked) {
@@ -116,27 +123,35 @@ void Master::settle(bool locked) {
     limbo_->chain = tail_->chain;
     truth_.appended(limbo_number_, std::move(*limbo_));
     limbo_.reset();
-  } else if (locked) {
+  } else if (locked && !limbo_is_announced()) {
     limbo_.reset();
   }
+}
+
+// A write that failed may have left all of it: until its slot is cleared a power loss decides.
+bool Master::limbo_is_announced() const {
+  return std::any_of(environments_.begin(), environments_.end(), [&](const Environment& each) {
+    return each.slot.number == limbo_number_;
+  });
 }
 
 // Steps 1 and 2.
 void Master::append(std::size_t which) {
   Writer& writer = writers_[which];
-  auto appended = append_update(writer);
-  if (!appended) {
+  if (auto appended = append_update(writer); !appended) {
     world_.note(name_, appended.error().text());
     environments_[writer.environment].holder = 0;
-    return idle_for_a_while(which);
+    // Of a write that failed everything may be there.
+    const bool announced = writer.appended.number.value != 0;
+    return announced ? void_failed(which) : idle_for_a_while(which);
   }
-  writer.appended = *appended;
   later(which, Span(500), [this, which] { sync(which); });
 }
 
 Result<journal::Appended> Master::append_update(Writer& writer) {
   Random& random = world_.random();
   Environment& environment = environments_[writer.environment];
+  writer.appended = journal::Appended();
   journal::PendingUpdate update(directory(), random.chance(0.05) ? 512 : 1 << 20);
   {
     update::BodyWriter body(update.body());
@@ -165,14 +180,12 @@ Result<journal::Appended> Master::append_update(Writer& writer) {
   const auto open_slot = [&](const journal::Appended& expected) {
     environment.slot = {expected.number, fields.txnid.value, expected.location, writer.id};
     limbo_number_ = expected.number;
+    writer.appended = expected;
   };
+  writer.txnid = fields.txnid.value;
   limbo_number_ = UpdateNumber(~std::uint64_t{0});
   auto appended = writer.journal->append(lock, update, fields, open_slot);
-  if (!appended) {
-    if (environment.slot.number == limbo_number_) environment.slot = Slot();
-    limbo_.reset();
-    return appended;
-  }
+  if (!appended) return appended;
   settle(true);
   world_.note(name_, "appends", appended->number.value, fields.txnid.value);
   return appended;
@@ -212,10 +225,10 @@ void Master::void_failed(std::size_t which) {
   Environment& environment = environments_[writer.environment];
   const UpdateNumber number = writer.appended.number;
   if (writer.journal->set_void(number, writer.appended.location)) {
-    settle(true);
-    truth_.decided(number, false);
     if (environment.slot.number == number) environment.slot = Slot();
-    truth_.told(number, false);
+    settle(true);
+    decided(environment, number, writer.txnid, false);
+    if (is_known(environment, number, writer.txnid)) truth_.told(number, false);
   }
   idle_for_a_while(which);
 }

@@ -61,6 +61,7 @@ class Master final : public Machine {
     std::size_t environment = 0;
     std::vector<Change> changes;
     journal::Appended appended;
+    std::uint64_t txnid = 0;  // of its update
   };
   struct Server {
     explicit Server(Master& master);
@@ -88,6 +89,8 @@ class Master final : public Machine {
   /// Says nothing of an update whose append was cut short: another may have its number by now.
   void decided(const Environment& environment, UpdateNumber number, std::uint64_t txnid,
                bool committed);
+  bool is_known(const Environment& environment, UpdateNumber number, std::uint64_t txnid) const;
+  bool limbo_is_announced() const;
   /// Whether an update whose writer died in its append is in the journal; `locked`: the journal
   /// lock was taken since, so that it is now or never will be.
   void settle(bool locked);

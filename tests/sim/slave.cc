@@ -516,6 +516,7 @@ std::string Slave::describe() const {
 
 Result<std::optional<slave::AppliedRange>> Slave::read_applied() {
   auto directory = disk_.directory(kState);
+  HOTBACKUP_TRY(directory->sync());
   auto file = directory->open(kApplied);
   if (!file && file.error().code() == ErrorCode::kNotFound) return std::nullopt;
   if (!file) return fail(std::move(file).error());
