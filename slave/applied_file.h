@@ -12,7 +12,8 @@
 
 namespace hotbackup::slave {
 
-/// What the file says, durably. Nothing when the file is missing; kCorrupt when it is not what this program writes.
+/// What the file says, durably. Nothing when the file is missing; kCorrupt when it is not what this
+/// program writes.
 Result<std::optional<AppliedRange>> read_applied(const control::Group& group);
 /// A node that was master applied nothing, it wrote: every environment holds what the journal does.
 /// Waits until no program holds a write transaction that began then, settles what became of each

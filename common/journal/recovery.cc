@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <limits>
 
 #include "common/journal/journal.h"
@@ -75,6 +76,20 @@ Result<RecoveredTail> walk_last_segment(os::File& file, const SegmentHeader& hea
   }
 }
 
+/// A sync that failed earlier in this boot left pages that count as clean and are not on the disk
+/// (rule R10): written once more, the next sync takes them there.
+Result<> write_again(os::File& file, std::uint64_t to) {
+  std::string chunk(std::size_t{1} << 20, '\0');
+  for (std::uint64_t at = 0; at < to;) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), to - at));
+    HOTBACKUP_ASSIGN(const auto got, file.read_at(at, chunk.data(), wanted));
+    if (got == 0) break;
+    HOTBACKUP_TRY(file.write_at(at, {chunk.data(), got}));
+    at += got;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& group,
@@ -99,6 +114,7 @@ Result<RecoveredTail> recover_tail(os::Directory& directory, const GroupId& grou
                                          std::to_string(tail.offset) + " and byte " +
                                          std::to_string(*later));
   // What a power loss may have left in the page cache only becomes durable before it is promised.
+  HOTBACKUP_TRY(write_again(*file, tail.offset));
   HOTBACKUP_TRY(zero_range(*file, tail.offset, header->segment_bytes));
   for (const UpdateNumber first : segments) {
     HOTBACKUP_ASSIGN(auto segment, directory.open(segment_name(first)));

@@ -130,9 +130,8 @@ void Master::settle(bool locked) {
 
 // A write that failed may have left all of it: until its slot is cleared a power loss decides.
 bool Master::limbo_is_announced() const {
-  return std::any_of(environments_.begin(), environments_.end(), [&](const Environment& each) {
-    return each.slot.number == limbo_number_;
-  });
+  return std::any_of(environments_.begin(), environments_.end(),
+                     [&](const Environment& each) { return each.slot.number == limbo_number_; });
 }
 
 // Steps 1 and 2.

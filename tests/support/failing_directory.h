@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A directory whose files' syncs, or whose new files, fail while they are told to.
+// A directory whose syncs, files' syncs, writes or new files fail while they are told to.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,11 @@ namespace hotbackup::test {
 
 /// What fails, shared by all files of a FailingDirectory.
 struct Failing {
-  int syncs = 0;         // the next so many syncs of files fail with EIO
-  bool create = false;   // making files fails with ENOSPC
-  int failed_syncs = 0;  // so far
+  int syncs = 0;            // the next so many syncs of files fail with EIO
+  int writes = 0;           // the next so many writes fail with EIO, though all is written
+  int directory_syncs = 0;  // the next so many syncs of the directory fail with EIO
+  bool create = false;      // making files fails with ENOSPC
+  int failed_syncs = 0;     // so far
 };
 
 class FailingFile final : public os::File {
@@ -26,7 +28,10 @@ class FailingFile final : public os::File {
     return real_->read_at(offset, to, size);
   }
   Result<> write_at(std::uint64_t offset, std::string_view bytes) override {
-    return real_->write_at(offset, bytes);
+    auto written = real_->write_at(offset, bytes);
+    if (failing_.writes == 0) return written;
+    --failing_.writes;
+    return fail_errno("writing", EIO);
   }
   Result<> sync_data() override {
     if (failing_.syncs == 0) return real_->sync_data();
@@ -63,7 +68,11 @@ class FailingDirectory final : public os::Directory {
   }
   Result<> remove(const std::string& name) override { return real_.remove(name); }
   Result<std::vector<std::string>> list() override { return real_.list(); }
-  Result<> sync() override { return real_.sync(); }
+  Result<> sync() override {
+    if (failing.directory_syncs == 0) return real_.sync();
+    --failing.directory_syncs;
+    return fail_errno("syncing the directory", EIO);
+  }
 
  private:
   os::Directory& real_;

@@ -188,3 +188,59 @@ TEST_CASE("an update that was arriving when the journal moved has to come again"
   CHECK(f.fixture.made() == UpdateNumber(2));
   CHECK(f.read_all() == "a" + std::string(300'000, 'b'));
 }
+
+TEST_CASE("a segment whose directory could not be synced is replaced before anything is appended") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  f.disk.failing.directory_syncs = 1;
+  PendingUpdate large(f.disk);
+  large.body() += std::string(2 << 20, 'x');
+  {
+    auto lock = f.journal.lock();
+    CHECK_FALSE(f.journal.append(*lock, large, {}));
+  }
+  large.clear();
+  f.append("b");  // would fit into the first segment
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.fixture.tail().segment_first.load() == 2);
+  CHECK(f.read_all() == "ab");
+  REQUIRE(f.fixture.recover());
+  CHECK(f.read_all() == "ab");
+}
+
+TEST_CASE("a large update whose segment could not be named durably leaves nothing behind") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  PendingUpdate large(f.disk, /*spill_bytes=*/1024);
+  large.body() += std::string(8192, 'x');
+  REQUIRE(large.close_body());
+  REQUIRE(large.spilled());
+  f.disk.failing.directory_syncs = 1;
+  Appended announced;
+  {
+    auto lock = f.journal.lock();
+    CHECK_FALSE(f.journal.append(*lock, large, {}, [&](const Appended& a) { announced = a; }));
+  }
+  REQUIRE(f.journal.set_void(announced.number, announced.location));
+  REQUIRE(f.fixture.recover());
+  CHECK(f.fixture.made() == UpdateNumber(1));
+}
+
+TEST_CASE("an update whose write failed is voided, since all of it may be there") {
+  OnFailingDisk f;
+  f.append("a");
+  f.disk.failing.writes = 1;
+  PendingUpdate update(f.disk);
+  update.body() += "b";
+  Appended announced;
+  {
+    auto lock = f.journal.lock();
+    CHECK_FALSE(f.journal.append(*lock, update, {}, [&](const Appended& a) { announced = a; }));
+  }
+  REQUIRE(announced.number == UpdateNumber(2));
+  REQUIRE(f.journal.set_void(announced.number, announced.location));
+  REQUIRE(f.fixture.recover());
+  CHECK(f.read_all() == "a-");
+}
