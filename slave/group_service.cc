@@ -356,8 +356,17 @@ asio::awaitable<void> GroupService::abandon_seed() {
 
 Result<> GroupService::start_applier() {
   auto started = applier_->start();
-  if (!started) group_->incidents().raise("HB-applied-unknown", "", started.error().text());
+  applier_due_ = !started;
+  if (!started)
+    group_->incidents().raise("HB-applied-unknown", "", started.error().text());
+  else
+    group_->incidents().clear("HB-applied-unknown");
   return started;
+}
+
+// What stood in the way, a disk error say, may be gone.
+Result<> GroupService::mend_applier() {
+  return applier_due_ && seeder_ == nullptr ? start_applier() : Result<>();
 }
 
 // It ends at once without a command, which is no reason for the others to end.
@@ -445,6 +454,8 @@ asio::awaitable<void> GroupService::keep_house() {
   while (still_serving()) {
     entry.alive_ns.store(wall_now().time_since_epoch().count());
     clear_old_failure();
+    auto mend = [this] { return mend_applier(); };
+    (void)co_await journal_worker_.run(mend);  // the incident says what fails
     auto tidy = [this] { return keeper_.tidy(); };
     const auto tidied = co_await housekeeper_.run(tidy);
     if (keeper_.wants_durable_copies()) {

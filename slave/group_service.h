@@ -87,6 +87,7 @@ class GroupService {
 
   // On the journal thread.
   Result<> start_applier();
+  Result<> mend_applier();
   Result<> settle_copies();
   Result<> perform_now(std::vector<Work>& work);
   Result<> append_frames(const std::vector<Work>& work);
@@ -111,6 +112,7 @@ class GroupService {
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 
   std::unique_ptr<Seeder> seeder_;  // journal thread
+  bool applier_due_ = false;         // it could not be started; journal thread
   std::unique_ptr<Applier> applier_;
   net::Worker journal_worker_;
   net::Worker housekeeper_;

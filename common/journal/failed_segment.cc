@@ -54,8 +54,8 @@ Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t 
 
 // A reader that has the old segment open looks for the next one where a frame is blank. Who opens
 // it later knows by the names where it ends, so this need not reach the disk.
-void blank_from(os::File& old_file, std::uint64_t offset) {
-  (void)old_file.write_at(offset, std::string(kFrameHeaderBytes, '\0'));
+Result<> blank_from(os::File& old_file, std::uint64_t offset) {
+  return old_file.write_at(offset, std::string(kFrameHeaderBytes, '\0'));
 }
 
 }  // namespace
@@ -70,13 +70,11 @@ void Journal::note_failure(const Error& error) {
 }
 
 // The process that moved it died before it could do this.
-void Journal::blank_moved(UpdateNumber segment, UpdateNumber moved_from) {
-  const auto old_file = directory_.open(segment_name(segment));
-  if (!old_file) return;
-  const auto header = read_segment_header(**old_file);
-  if (!header) return;
-  if (const auto part = find_unsynced(**old_file, *header, moved_from.previous()))
-    blank_from(**old_file, part->offset);
+Result<> Journal::blank_moved(UpdateNumber segment, UpdateNumber moved_from) {
+  HOTBACKUP_ASSIGN(const auto old_file, directory_.open(segment_name(segment)));
+  HOTBACKUP_ASSIGN(const auto header, read_segment_header(*old_file));
+  HOTBACKUP_ASSIGN(const auto part, find_unsynced(*old_file, header, moved_from.previous()));
+  return blank_from(*old_file, part.offset);
 }
 
 // Under the journal lock. The new segment is named after the first update that was not durable; a
@@ -94,7 +92,7 @@ Result<> Journal::leave_failed_segment() {
       return copy_frames(*old_file, header, part.offset, tail_.offset, file);
     };
     HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header, fill));
-    blank_from(*old_file, part.offset);
+    HOTBACKUP_TRY(blank_from(*old_file, part.offset));
     switch_to(std::move(file), header.first, header.segment_bytes, kSegmentHeaderBytes + moving);
     return {};
   }();

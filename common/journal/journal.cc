@@ -58,7 +58,8 @@ Result<> Journal::mend_tail() {
                                          std::to_string(tail_.made.load()));
   const bool failed = tail_.failed.load() != 0;
   const bool moved = found.segment_first.value != tail_.segment_first.load();
-  if (failed && moved) blank_moved(UpdateNumber(tail_.segment_first.load()), found.segment_first);
+  if (failed && moved)
+    HOTBACKUP_TRY(blank_moved(UpdateNumber(tail_.segment_first.load()), found.segment_first));
   const std::lock_guard guard(file_mutex_);
   active_.reset();
   tail_.segment_first.store(found.segment_first.value);

@@ -87,7 +87,7 @@ class Journal {
   tl::unexpected<Error> leave_unfinished(UpdateNumber first, Error error);
   void note_failure(const Error& error);
   Result<> leave_failed_segment();
-  void blank_moved(UpdateNumber segment, UpdateNumber moved_from);
+  Result<> blank_moved(UpdateNumber segment, UpdateNumber moved_from);
   Result<> go_on_after_failure();
   struct Place;
   Result<std::optional<Place>> find_frame(UpdateNumber number, const FrameLocation& location);

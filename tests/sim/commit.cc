@@ -277,9 +277,8 @@ Result<> Master::append_control(journal::Journal& journal, os::SharedLock& lock,
   limbo_.emplace();
   limbo_->fate = Truth::Fate::kCommitted;
   limbo_number_ = made().next();
-  auto appended = journal.append_control(lock, kind, body, fields);
+  HOTBACKUP_TRY(journal.append_control(lock, kind, body, fields));
   settle(true);
-  if (!appended) return fail(std::move(appended).error());
   return {};
 }
 

@@ -179,6 +179,8 @@ void Slave::tick() {
 void Slave::keep_house() {
   later(Span(20'000), Span(60'000), [this] { keep_house(); });
   if (server_->seed_at) return;
+  if (server_->start_failed)
+    if (auto started = start_applier(); !started) world_.note(name_, started.error().text());
   const auto tidied = [&]() -> Result<> {
     HOTBACKUP_TRY(journal::prepare_spare(directory(), kSegmentBytes));
     HOTBACKUP_ASSIGN(const auto range, read_applied());
@@ -209,7 +211,7 @@ void Slave::do_work() {
     server.journal.drop_partial();
     if (server.seed_at) {  // abandoned
       server.seed_at.reset();
-      if (auto started = start_applier(); !started) stuck_ = true;
+      if (auto started = start_applier(); !started) world_.note(name_, started.error().text());
     }
     server.leaving.reset();
   }
@@ -356,6 +358,7 @@ Result<> Slave::discard_unfinished_seed() {
 
 Result<> Slave::start_applier() {
   Server& server = *server_;
+  server.start_failed = true;
   HOTBACKUP_TRY(discard_unfinished_seed());
   HOTBACKUP_ASSIGN(const auto range, read_applied());
   UpdateNumber oldest;
@@ -366,6 +369,7 @@ Result<> Slave::start_applier() {
   shown_ = server.machine.shown_after_restart(shown_);
   server.reader.reset();
   server.applying = true;
+  server.start_failed = false;
   wake_applier();
   return {};
 }
