@@ -52,12 +52,6 @@ Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t 
   return {};
 }
 
-// A reader that has the old segment open looks for the next one where a frame is blank. Who opens
-// it later knows by the names where it ends, so this need not reach the disk.
-Result<> blank_from(os::File& old_file, std::uint64_t offset) {
-  return old_file.write_at(offset, std::string(kFrameHeaderBytes, '\0'));
-}
-
 }  // namespace
 
 // Before anything is done about it: whoever notes it may die on the way to a new segment, and the

@@ -104,23 +104,27 @@ void Journal::switch_to(std::shared_ptr<os::File> file, UpdateNumber first,
 }
 
 // All that lies in the old segment is durable before anything can follow it elsewhere: so whoever
-// syncs the active segment has synced everything.
-Result<> Journal::sync_active_before_switch() {
+// syncs the active segment has synced everything. What a failed append left behind its end would be
+// taken for the update that follows.
+Result<> Journal::end_active_segment() {
   const std::uint64_t made = tail_.made.load();
-  if (tail_.segment_first.load() == 0 || tail_.synced.load() >= made) return {};
+  if (tail_.segment_first.load() == 0) return {};
   HOTBACKUP_ASSIGN(auto file, active());
-  if (auto synced = file->sync_data(); !synced) {
-    note_failure(synced.error());
-    return leave_failed_segment();
+  if (tail_.synced.load() < made) {
+    if (auto synced = file->sync_data(); !synced) {
+      note_failure(synced.error());
+      return leave_failed_segment();
+    }
+    raise_to(tail_.synced, made);
   }
-  raise_to(tail_.synced, made);
-  return {};
+  if (tail_.offset + kFrameHeaderBytes > tail_.segment_bytes) return {};
+  return blank_from(*file, tail_.offset);
 }
 
 Result<> Journal::make_room(std::uint64_t needed_bytes) {
   const bool has_segment = tail_.segment_first.load() != 0;
   if (has_segment && tail_.offset + needed_bytes <= tail_.segment_bytes) return {};
-  HOTBACKUP_TRY(sync_active_before_switch());
+  HOTBACKUP_TRY(end_active_segment());
   SegmentHeader header;
   header.group = group_;
   header.first = UpdateNumber(tail_.made.load()).next();
@@ -204,7 +208,7 @@ Result<Appended> Journal::append(os::SharedLock& lock, PendingUpdate& update, Fr
 // The spill file is laid out as a segment: it gets its headers and its name, and is full at once.
 Result<Appended> Journal::append_spilled(PendingUpdate& update, FrameHeader& fields,
                                          const Announce& announce) {
-  HOTBACKUP_TRY(sync_active_before_switch());
+  HOTBACKUP_TRY(end_active_segment());
   SegmentHeader header{group_, fields.number, tail_.chain, tail_.epoch,
                        kSegmentHeaderBytes + fields.update_bytes};
   HOTBACKUP_ASSIGN(const Completed completed, complete_spilled(update, fields));

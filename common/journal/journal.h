@@ -83,7 +83,7 @@ class Journal {
   Result<> make_room(std::uint64_t needed_bytes);
   /// kNoSpace without an OS error where a new segment would lead beyond the limit.
   Result<> check_limit(std::uint64_t needed_bytes);
-  Result<> sync_active_before_switch();
+  Result<> end_active_segment();
   tl::unexpected<Error> leave_unfinished(UpdateNumber first, Error error);
   void note_failure(const Error& error);
   Result<> leave_failed_segment();

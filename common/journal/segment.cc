@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "common/base/bytes.h"
+#include "common/journal/frame.h"
 
 namespace hotbackup::journal {
 namespace {
@@ -105,6 +106,10 @@ Result<> zero_range(os::File& file, std::uint64_t from, std::uint64_t to) {
     from += got;
   }
   return {};
+}
+
+Result<> blank_from(os::File& segment, std::uint64_t offset) {
+  return segment.write_at(offset, std::string(kFrameHeaderBytes, '\0'));
 }
 
 std::string segment_name(UpdateNumber first) {

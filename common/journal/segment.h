@@ -35,6 +35,10 @@ Result<SegmentHeader> read_segment_header(os::File& file);
 
 /// Overwrites with zeros whatever is not zero in [from, to): stale bytes behind a tail.
 Result<> zero_range(os::File& file, std::uint64_t from, std::uint64_t to);
+/// Makes the journal end here for a reader that has this segment open: it looks for the next one
+/// where a frame is blank. Who opens it later knows by the names where it ends, so this need not
+/// reach the disk.
+Result<> blank_from(os::File& segment, std::uint64_t offset);
 
 /// "0000000000000042.hbj": the first update number, decimal.
 std::string segment_name(UpdateNumber first);

@@ -244,3 +244,24 @@ TEST_CASE("an update whose write failed is voided, since all of it may be there"
   REQUIRE(f.fixture.recover());
   CHECK(f.read_all() == "a-");
 }
+
+TEST_CASE("what a failed append left behind is not taken for the update that follows it") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  Reader reader(f.fixture.directory(), test::test_group());
+  REQUIRE(reader.seek(UpdateNumber(1)));
+  REQUIRE(*reader.next(UpdateNumber(1)));
+  f.disk.failing.writes = 1;
+  PendingUpdate refused(f.disk);
+  refused.body() += "b";
+  {
+    auto lock = f.journal.lock();
+    CHECK_FALSE(f.journal.append(*lock, refused, {}));
+  }
+  f.append(std::string(1 << 20, 'c'));  // does not fit behind it
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  const auto frame = reader.next(UpdateNumber(2));
+  REQUIRE((frame && *frame));
+  CHECK((*frame)->body.substr(0, 1) == "c");
+}
