@@ -68,9 +68,10 @@ class Raised {
 
 // After a crash of this process `made` may be ahead of what is synced: a promise needs the sync. It
 // may also be behind what lies there whole: taking the lock mends that, and only then is it known
-// which update comes next.
+// which update comes next. What an unfinished seed has put into the journal is no position either.
 Result<Position> durable_position(control::Group& group) {
   group.journal().drop_partial();
+  HOTBACKUP_TRY(Seeder::discard_unfinished(group));
   { HOTBACKUP_TRY(group.journal().lock()); }
   const UpdateNumber made = group.made();
   HOTBACKUP_TRY(group.journal().sync_through(made));

@@ -279,6 +279,7 @@ Result<> Slave::greet(ReceiverSession& session, const wire::Hello& hello) {
   server.journal.drop_partial();
   UpdateNumber number;
   auto position = [&]() -> Result<Position> {
+    HOTBACKUP_TRY(discard_unfinished_seed());
     { HOTBACKUP_TRY(server.journal.lock()); }
     number = made();
     HOTBACKUP_TRY(server.journal.sync_through(number));
