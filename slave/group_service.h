@@ -112,7 +112,7 @@ class GroupService {
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 
   std::unique_ptr<Seeder> seeder_;  // journal thread
-  bool applier_due_ = false;         // it could not be started; journal thread
+  bool applier_due_ = false;        // it could not be started; journal thread
   std::unique_ptr<Applier> applier_;
   net::Worker journal_worker_;
   net::Worker housekeeper_;

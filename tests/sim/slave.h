@@ -82,7 +82,7 @@ class Slave final : public Machine {
     std::unique_ptr<ReceiverSession> leaving;  // its link is over, its work is not
     bool applying = false;                     // the applier runs (not during a seed)
     bool start_failed = false;
-    bool reading = false;                      // an error comes from the journal
+    bool reading = false;  // an error comes from the journal
     bool work_due = false;
     bool apply_due = false;
     // A seed in progress.

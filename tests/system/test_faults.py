@@ -7,10 +7,27 @@ import unittest
 
 from support import content, writers
 from support.fault import Fault
-from support.pair import Group, PairTest
+from support.pair import PYTHON, Group, PairTest
 from support.waiting import wait_until
 
 ONE = Group("main", {"zones": "zones"})
+
+
+# Puts a key while writes to the journal fail behind the program's back, then another.
+REFUSED_WRITE = """
+import lmdb, os, sys
+env = lmdb.open(sys.argv[1], map_size=1 << 24)
+with env.begin(write=True) as txn: txn.put(b"before", b"1")
+open(sys.argv[2], "w").close()
+try:
+    with env.begin(write=True) as txn: txn.put(b"refused", b"1")
+    sys.exit("the commit was not refused")
+except lmdb.Error:
+    pass
+if sys.argv[3] == "go on":
+    os.unlink(sys.argv[2])
+    with env.begin(write=True) as txn: txn.put(b"after", b"1")
+"""
 
 
 class Faults(PairTest):
@@ -188,6 +205,29 @@ with lmdb.open(sys.argv[1], map_size=1 << 30, max_dbs=8) as env:
         self.assertLessEqual(self.lyon.status()["applied"], upper)
         fault.off()
         self.assert_all_well(20 + upper - lower + 100)
+
+    def refuse_a_write(self, then):
+        """A commit whose write to the journal fails although it happened, and a reboot."""
+        self.make_pair(ONE)
+        self.paris.command("init", "main", "--role", "master")
+        fault = Fault(self.root, "/journal/", written="EIO")
+        more = fault.environment()
+        shell = 'LD_PRELOAD="$LD_PRELOAD $1" HOTBACKUP_TEST_FAULT="$2"; shift 2; exec "$@"'
+        words = ["sh", "-ac", shell, "sh", more["LD_PRELOAD"], more["HOTBACKUP_TEST_FAULT"]]
+        zones = self.paris.path("zones")
+        self.paris.run([*words, PYTHON, "-c", REFUSED_WRITE, zones, fault.trigger, then])
+        self.assertGreater(fault.hits(), 0)
+        (self.paris.state / "groups/main/control").unlink()  # as a reboot does
+        self.paris.command("recover", "main")
+        with content.reading(zones) as (_, txn):
+            self.assertIsNotNone(txn.get(b"before"))
+            self.assertIsNone(txn.get(b"refused"))
+
+    def test_a_commit_refused_for_a_failed_write_stays_refused_after_a_reboot(self):
+        self.refuse_a_write("stop")
+
+    def test_a_commit_refused_for_a_failed_write_stays_refused_behind_a_later_one(self):
+        self.refuse_a_write("go on")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
  *
  *   call     sync      fsync, fdatasync, sync_file_range
  *            write     write, pwrite, pwritev: of an append too; the bytes are not written
+ *            written   the same of more than a word, but the bytes are written
  *            msync     of a map of the file (what LMDB syncs with MDB_WRITEMAP)
  *            allocate  fallocate, posix_fallocate, ftruncate
  *            create    open with O_CREAT of a file that is not there
@@ -136,6 +137,14 @@ static int failure_of_map(const char* call, const void* address) {
     }                                            \
   } while (0)
 
+/* A write that happened, as its caller is told. */
+static ssize_t told(int fd, ssize_t done) {
+  const int error = done > 8 ? failure_of_fd("written", fd) : 0;
+  if (error == 0) return done;
+  errno = error;
+  return -1;
+}
+
 #define NEXT(type, name, ...)                                     \
   static type (*next)(__VA_ARGS__);                               \
   if (next == NULL) *(void**)&next = dlsym(RTLD_NEXT, #name)
@@ -168,27 +177,27 @@ EXPORT int msync(void* address, size_t bytes, int flags) {
 EXPORT ssize_t write(int fd, const void* from, size_t bytes) {
   NEXT(ssize_t, write, int, const void*, size_t);
   FAIL_FD("write", fd);
-  return next(fd, from, bytes);
+  return told(fd, next(fd, from, bytes));
 }
 EXPORT ssize_t pwrite(int fd, const void* from, size_t bytes, off_t offset) {
   NEXT(ssize_t, pwrite, int, const void*, size_t, off_t);
   FAIL_FD("write", fd);
-  return next(fd, from, bytes, offset);
+  return told(fd, next(fd, from, bytes, offset));
 }
 EXPORT ssize_t pwrite64(int fd, const void* from, size_t bytes, off64_t offset) {
   NEXT(ssize_t, pwrite64, int, const void*, size_t, off64_t);
   FAIL_FD("write", fd);
-  return next(fd, from, bytes, offset);
+  return told(fd, next(fd, from, bytes, offset));
 }
 EXPORT ssize_t pwritev(int fd, const struct iovec* parts, int count, off_t offset) {
   NEXT(ssize_t, pwritev, int, const struct iovec*, int, off_t);
   FAIL_FD("write", fd);
-  return next(fd, parts, count, offset);
+  return told(fd, next(fd, parts, count, offset));
 }
 EXPORT ssize_t pwritev64(int fd, const struct iovec* parts, int count, off64_t offset) {
   NEXT(ssize_t, pwritev64, int, const struct iovec*, int, off64_t);
   FAIL_FD("write", fd);
-  return next(fd, parts, count, offset);
+  return told(fd, next(fd, parts, count, offset));
 }
 
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t bytes) {

@@ -32,6 +32,11 @@ class Fault:
     def environment(self):
         return {"LD_PRELOAD": str(self._library), "HOTBACKUP_TEST_FAULT": self._rules}
 
+    @property
+    def trigger(self):
+        """The file that switches it on while it is there."""
+        return self._trigger
+
     def on(self):
         self._trigger.touch()
 
