@@ -60,6 +60,7 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
     return on_acknowledge(*numbers);
   if (const auto* numbers = std::get_if<wire::Heartbeat>(&message)) {
     echo_ns_ = std::max(echo_ns_, numbers->echo_ns);
+    way_home_ = numbers->way_home;
     return on_numbers(numbers->journaled, numbers->applied);
   }
   return unexpected(message);

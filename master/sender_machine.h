@@ -82,6 +82,8 @@ class SenderMachine {
   const std::string& told_master() const { return told_master_; }
   /// The stamp of a heartbeat that the peer has received; 0: none yet.
   std::int64_t echo_ns() const { return echo_ns_; }
+  /// What the peer said last of its way to this node's slave server, as control::WayHome.
+  std::uint32_t way_home() const { return way_home_; }
 
   /// Ends the link with a reason that the peer is told.
   Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text);
@@ -120,6 +122,7 @@ class SenderMachine {
   Epoch told_epoch_;
   std::string told_master_;
   std::int64_t echo_ns_ = 0;
+  std::uint32_t way_home_ = 0;
   wire::Welcome welcome_;
   Position peer_position_;
   Position published_;

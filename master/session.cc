@@ -168,6 +168,7 @@ asio::awaitable<void> Session::receive_loop() {
     context_.group.confirm_epoch();
     if (machine_.echo_ns() > entry_.confirmed_ns.load())
       context_.group.renew_lease(entry_, machine_.echo_ns());
+    entry_.way_home.store(machine_.way_home());
     note_numbers();
     feed_.notify();
   }

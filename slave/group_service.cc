@@ -31,6 +31,7 @@ constexpr char kSyncFailed[] = "HB-journal-sync-failed";
 constexpr std::chrono::minutes kFailureShown(1);
 constexpr char kAtLimit[] = "HB-journal-limit";
 constexpr char kHookFailed[] = "HB-hook-failed";
+constexpr std::chrono::milliseconds kAskLimit{1000};
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
@@ -145,6 +146,7 @@ asio::awaitable<Result<>> GroupService::run() {
   net::TaskGroup tasks(executor_, net::TaskGroup::End::kAllTogether);
   tasks.spawn(keep_house());
   tasks.spawn(watch_role());
+  tasks.spawn(watch_way_home());
   tasks.spawn(archive());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
@@ -438,6 +440,30 @@ asio::awaitable<void> GroupService::watch_role() {
     group_->notify_acknowledged();
   }
   spdlog::info("{}: no longer served as slave", configuration_.name);
+}
+
+// What a switch back needs: this node dials its master as the master would be dialled then.
+asio::awaitable<void> GroupService::watch_way_home() {
+  net::Signal never(executor_);
+  while (true) {
+    control::Group& group = *group_;
+    const std::string master(group.layout().master_name);
+    control::PeerEntry* entry =
+        master.empty() || session_ == nullptr ? nullptr : group.peer(master);
+    if (entry != nullptr) {
+      const roles::Here here{node_.configuration, configuration_, group,
+                             service::program_version()};
+      auto ask = [&here, &master] {
+        auto link = roles::PeerLink::open(here, master, kAskLimit);
+        return link && (*link)->ask({}, kAskLimit).has_value();
+      };
+      const bool reached = co_await housekeeper_.run(ask);
+      entry->way_home.store(static_cast<std::uint32_t>(reached ? control::WayHome::kReaches
+                                                               : control::WayHome::kDoesNot));
+    }
+    co_await never.wait_for(entry == nullptr ? configuration_.check_period
+                                             : 5 * configuration_.check_period);
+  }
 }
 
 void GroupService::note_streaming() {

@@ -78,6 +78,7 @@ class GroupService {
   std::optional<Refusal> compare_rules(const wire::Hello& hello);
   asio::awaitable<void> keep_house();
   asio::awaitable<void> watch_role();
+  asio::awaitable<void> watch_way_home();
   asio::awaitable<Result<>> settle();
   asio::awaitable<void> tell_of_demotion();
   asio::awaitable<void> archive();

@@ -145,7 +145,10 @@ asio::awaitable<void> Session::finish_work(Error why) {
 asio::awaitable<void> Session::send_loop() {
   while (true) {
     while (auto message = machine_.next_output(now())) {
-      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) heartbeat->time = wall_now();
+      if (auto* heartbeat = std::get_if<wire::Heartbeat>(&*message)) {
+        heartbeat->time = wall_now();
+        if (entry_ != nullptr) heartbeat->way_home = entry_->way_home.load();
+      }
       std::string bytes = wire::encode(*message);
       Result<> sent = co_await link_.send(std::move(bytes));
       if (!sent) {

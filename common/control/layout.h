@@ -95,6 +95,9 @@ enum class LinkState : std::uint32_t {
   kRefused = 7,
 };
 
+/// Whether roles could be changed back: the slave asks its master's slave server now and then.
+enum class WayHome : std::uint32_t { kUnknown = 0, kReaches = 1, kDoesNot = 2 };
+
 struct alignas(64) PeerEntry {
   char name[72];
   std::atomic<std::uint32_t> link;       // LinkState
@@ -111,6 +114,7 @@ struct alignas(64) PeerEntry {
   // acknowledged; slave, when this peer was heard last. 0: not since the role or the boot began.
   std::atomic<std::int64_t> confirmed_ns;
   std::atomic<std::int64_t> heard_boot_ns;
+  std::atomic<std::uint32_t> way_home;  // WayHome: whether the slave reaches its master
   // Reason of the last failure; guarded by text_sequence (odd while it is written).
   std::atomic<std::uint32_t> text_sequence;
   char text[256];

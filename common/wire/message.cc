@@ -173,11 +173,17 @@ void put(const Heartbeat& from, proto::Message& to) {
   heartbeat.set_applied(from.applied.value);
   heartbeat.set_stamp_ns(from.stamp_ns);
   heartbeat.set_echo_ns(from.echo_ns);
+  heartbeat.set_way_home(from.way_home);
 }
 
 Heartbeat get(const proto::Heartbeat& from) {
-  return {wall_time(from.time_ns()),    get(from.published()), UpdateNumber(from.journaled()),
-          UpdateNumber(from.applied()), from.stamp_ns(),       from.echo_ns()};
+  return {wall_time(from.time_ns()),
+          get(from.published()),
+          UpdateNumber(from.journaled()),
+          UpdateNumber(from.applied()),
+          from.stamp_ns(),
+          from.echo_ns(),
+          from.way_home()};
 }
 
 Result<GroupId> group_id(const std::string& bytes) {

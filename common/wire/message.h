@@ -107,8 +107,9 @@ struct Heartbeat {
   Position published;      // from the master
   UpdateNumber journaled;  // from the slave
   UpdateNumber applied;
-  std::int64_t stamp_ns = 0;  // from a master with a lease: its CLOCK_BOOTTIME when it was sent
-  std::int64_t echo_ns = 0;   // from the slave: the last stamp it has received
+  std::int64_t stamp_ns = 0;   // from a master with a lease: its CLOCK_BOOTTIME when it was sent
+  std::int64_t echo_ns = 0;    // from the slave: the last stamp it has received
+  std::uint32_t way_home = 0;  // from the slave, as control::WayHome
 };
 
 /// A command's question to a peer's slave server; numbers as in proto/hotbackup.proto.

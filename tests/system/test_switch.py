@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A planned change of roles under load: nothing is lost, no commit fails, writers wait a moment."""
 
+import time
 import unittest
 
 from support.pair import Group
@@ -18,6 +19,7 @@ while True:
     with env.begin(write=True) as txn:
         try:
             txn.put(b"long-%08d" % (number + 1), b"x" * 20)
+            print(*sys.argv[3:], end="\n" if sys.argv[3:] else "", flush=True)
         except lmdb.Error as error:
             print("refused at", number + 1, type(error).__name__, error, flush=True)
             break
@@ -111,6 +113,47 @@ class Switch(RolesTest):
         self.lyon.command("pause")
         self.assertIn("hotbackup resume", self.paris.command("switch", "--to", "lyon", expect=3).stderr)
         self.assertEqual(self.lyon.status()["role"], "slave")
+
+    def hold_a_transaction(self):
+        endless = self.background_python(self.paris, LONG, self.paris.path("users"), "600", "begun")
+        wait_until(lambda: "begun" in endless.log, "the transaction to begin")
+        writer = self.background_python(self.paris, COUNTING, self.paris.path("zones"), "one", "0.01")
+        wait_until(lambda: committed(writer) > 10, "the writer to write")
+        return endless, writer
+
+    def goes_on(self, writer):
+        before = committed(writer)
+        wait_until(lambda: committed(writer) > before + 10, "the writer to go on by itself", 10)
+
+    def test_a_transaction_that_does_not_end_undoes_the_switch_and_writers_go_on(self):
+        self.start_all("paris", "lyon", group=TWO)
+        endless, writer = self.hold_a_transaction()
+        failed = self.paris.command("switch", "--to", "lyon", expect=5)
+        self.assertIn("write transaction", failed.stderr)
+        self.goes_on(writer)
+        self.assertEqual(self.paris.status()["role"], "master")
+        endless.end()
+        writer.end()
+
+    def test_a_switch_whose_command_is_killed_leaves_the_master_as_it_was(self):
+        self.start_all("paris", "lyon", group=TWO)
+        endless, writer = self.hold_a_transaction()
+        command = [self.paris.programs.hotbackup, "switch", "--to", "lyon"]
+        switch = self.background(self.paris, command, capture=False)
+        seen = [committed(writer), time.monotonic()]
+
+        def waits():
+            if committed(writer) != seen[0]:
+                seen[:] = [committed(writer), time.monotonic()]
+            return time.monotonic() - seen[1] > 0.3
+
+        wait_until(waits, "the writer to wait at the gate")
+        switch.process.kill()
+        switch.wait()
+        self.goes_on(writer)
+        endless.end()
+        writer.end()
+        self.assertEqual(self.paris.json("switch", "--to", "lyon")["lost"], "nothing")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ void add_recover(CLI::App& app, Session& session);
 void add_forget(CLI::App& app, Session& session);
 void add_unlink(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
+void add_why(CLI::App& app, Session& session);
 void add_role(CLI::App& app, Session& session);
 void add_scope(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);

@@ -92,6 +92,7 @@ PeerStatus read_peer(const control::PeerEntry& entry) {
   peer.name = entry.name;
   peer.link = static_cast<control::LinkState>(entry.link.load());
   peer.text = control::read_guarded(entry.text_sequence, entry.text, sizeof entry.text);
+  peer.way_home = static_cast<control::WayHome>(entry.way_home.load());
   peer.seeded = entry.seeded.load() != 0;
   peer.sent = entry.sent.load();
   peer.journaled = entry.journaled.load();
@@ -250,6 +251,10 @@ Result<GroupStatus> read_status(const config::Configuration& configuration,
   status.initialised = true;
   status.role = group.role();
   status.epoch = group.epoch().counter;
+  status.known_epoch = group.known_epoch().counter;
+  status.promotion_cut_short = status.role == control::Role::kSlave && status.known_epoch != 0 &&
+                               group.known_epoch().node.value == group.layout().node &&
+                               !group.server_alive(control::Group::Server::kChange);
   status.server = read_server(group);
   status.master_name = group.layout().master_name;
   if (status.role == control::Role::kMaster)

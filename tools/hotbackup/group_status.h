@@ -16,7 +16,8 @@ namespace hotbackup::cli {
 struct PeerStatus {
   std::string name;
   control::LinkState link = control::LinkState::kStopped;
-  std::string text;  // why it is so, if it failed
+  std::string text;                                        // why it is so, if it failed
+  control::WayHome way_home = control::WayHome::kUnknown;  // of a slave, to its master
   bool seeded = false;
   bool needs_seed = false;            // released from the journal, or being seeded
   std::optional<std::uint64_t> pins;  // the journal is kept for it from the update after this
@@ -75,6 +76,8 @@ struct GroupStatus {
   bool initialised = false;
   control::Role role = control::Role::kNone;
   std::uint64_t epoch = 0;
+  std::uint64_t known_epoch = 0;  // the highest heard of
+  bool promotion_cut_short = false;
   std::string master_name;
   std::string master_address;
   WallTime now;

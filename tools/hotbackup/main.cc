@@ -81,6 +81,7 @@ int run(int count, char** words) {
   cli::add_capture(app, session);
   cli::add_run(app, session);
   cli::add_status(app, session);
+  cli::add_why(app, session);
   cli::add_role(app, session);
   cli::add_scope(app, session);
   cli::add_log(app, session);

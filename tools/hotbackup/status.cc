@@ -39,6 +39,9 @@ ordered_json peers_json(const GroupStatus& status) {
         {{"name", peer.name},
          {"state", peer_state(status, peer)},
          {"text", peer.text},
+         {"way_home", peer.way_home == control::WayHome::kUnknown
+                          ? ordered_json(nullptr)
+                          : ordered_json(peer.way_home == control::WayHome::kReaches)},
          {"seeded", peer.seeded},
          {"needs_seed", peer.needs_seed},
          {"pins", peer.pins ? ordered_json(*peer.pins) : ordered_json(nullptr)},
@@ -76,6 +79,7 @@ ordered_json to_json(const GroupStatus& status) {
   out["node"] = status.node;
   out["role"] = role_name(status.role);
   out["epoch"] = status.epoch;
+  out["known_epoch"] = status.known_epoch;
   out["state"] = group_state(status);
   out["verdict"] = verdict_line(status, verdict);
   out["good"] = verdict.good;

@@ -95,11 +95,36 @@ std::pair<std::string, std::string> trouble(const GroupStatus& status, const Pee
   std::string text = peer.name + (peer.heard ? " silent " + age(status.now, *peer.heard)
                                              : std::string(" has not been heard"));
   if (!peer.text.empty()) text += ": " + peer.text;
+  if (!master && peer.heard && status.journaled != 0)
+    return {text, "Next: hotbackup promote " + status.name + " --dry-run"};
   return {text, start};
 }
 
 std::string with_next(std::string text, const std::string& next) {
   return next.empty() ? text : text + ". " + next;
+}
+
+std::string way_home(const GroupStatus& status, const PeerStatus& peer) {
+  switch (peer.way_home) {
+    case control::WayHome::kReaches:
+      return "; way home: " + peer.name + " reaches " + status.node;
+    case control::WayHome::kDoesNot:
+      return "; no way home: " + peer.name + " does not reach hotbackup-slave on " + status.node;
+    case control::WayHome::kUnknown:
+      break;
+  }
+  return {};
+}
+
+/// The old master, or one of two: it waits for somebody, or is on its way.
+Verdict judge_fenced(const GroupStatus& status) {
+  const std::string who = status.master_name.empty() ? "another node" : status.master_name;
+  std::string text = "FENCED: " + who + " is master in epoch " +
+                     std::to_string(status.known_epoch) + ", writes here are refused";
+  for (const PeerStatus& peer : status.peers)
+    if (peer.name == status.master_name && !peer.text.empty()) text += " (" + peer.text + ")";
+  if (!status.server.alive) text += ". Next: start hotbackup-slave";
+  return {false, text};
 }
 
 Verdict judge_master(const GroupStatus& status) {
@@ -133,7 +158,8 @@ Verdict judge_master(const GroupStatus& status) {
   std::string equal = status.exposure.updates == 0 ? "equal" : peer->name + " has it";
   equal += " at " + human_count(peer->journaled) + " " + iso8601(*peer->heard).substr(11, 8) + "Z";
   return {true, "PROTECTED by " + peer->name + ": losing this machine now loses " +
-                    updates(status.exposure.updates) + " (" + equal + ")"};
+                    updates(status.exposure.updates) + " (" + equal + ")" +
+                    way_home(status, *peer)};
 }
 
 bool has_incident(const GroupStatus& status, std::string_view code) {
@@ -153,6 +179,11 @@ std::string limit_text(const GroupStatus& status) {
 }
 
 Verdict judge_slave(const GroupStatus& status) {
+  if (status.promotion_cut_short)
+    return {false,
+            "NOT PROMOTED: a promotion was cut short, and no master is followed. Next: hotbackup "
+            "promote " +
+                status.name};
   const PeerStatus* peer = best_peer(status);
   if (peer == nullptr)
     return {
@@ -199,7 +230,8 @@ Verdict judge(const GroupStatus& status) {
       verdict = judge_slave(status);
       break;
     case Role::kFenced:
-      return {false, "FENCED: a newer master was promoted, and writes here are refused"};
+      verdict = judge_fenced(status);
+      break;
     case Role::kNone:
       return {false, "OFF: unlinked. Next: hotbackup init " + status.name +
                          " --role master (or slave) begins anew"};

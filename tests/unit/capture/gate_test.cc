@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "common/os/process.h"
 #include "master/capture/hotbackup.h"
 #include "tests/unit/capture/transaction.h"
 
@@ -238,4 +239,58 @@ TEST_CASE("after unlink a running program goes on without capture") {
   fixture.set_role(control::Role::kNone);
   fill(env.get(), "uncaptured");
   CHECK(fixture.group().made() == made);
+}
+
+TEST_CASE("while the gate is closed a write transaction waits, and nobody has to open it") {
+  GroupFixture fixture;
+  Env env(fixture.environment_directory("env"));
+  fill(env.get());
+  REQUIRE(fixture.group().pause_gate(std::chrono::milliseconds(150), /*first=*/true));
+  const std::int64_t until = fixture.group().layout().roles.gate_until_ns.load();
+  fill(env.get(), "waited");
+  CHECK(os::boottime_ns() >= until);
+  CHECK(content_of(env.get())["users"].items.contains({"waited", "1"}));
+  // Who closed it was too late to close it longer.
+  CHECK_FALSE(fixture.group().pause_gate(std::chrono::milliseconds(150), /*first=*/false));
+}
+
+TEST_CASE("a thread that holds a write transaction passes the closed gate, and is counted") {
+  GroupFixture fixture;
+  Env one(fixture.environment_directory("env"));
+  Env two(fixture.environment_directory("env2"));
+  fill(one.get());
+  fill(two.get());
+  const auto& roles = fixture.group().layout().roles;
+  {
+    Txn first(one);
+    REQUIRE(fixture.group().pause_gate(std::chrono::hours(1), /*first=*/true));
+    Txn second(two);  // would wait for an hour
+    CHECK(roles.gate_passed.load() == 1);
+    CHECK(first.put(first.open("users"), "both", "1") == 0);
+    CHECK(second.put(second.open("users"), "both", "1") == 0);
+    CHECK(second.commit() == 0);
+    CHECK(first.commit() == 0);
+  }
+  fixture.group().open_gate();
+  fill(one.get(), "after");
+  CHECK(roles.gate_passed.load() == 1);
+}
+
+TEST_CASE("a lease that has run out refuses the commit, and nothing is journaled") {
+  GroupFixture fixture;
+  Env env(fixture.environment_directory("env"));
+  fill(env.get());
+  auto& roles = fixture.group().layout().roles;
+  roles.lease_ns.store(1'000'000'000);
+  roles.lease_until_ns.store(os::boottime_ns() - 1);
+  const auto made = fixture.group().made();
+  {
+    Txn txn(env);
+    REQUIRE(txn.put(txn.open("users"), "late", "1") == 0);
+    CHECK(txn.commit() == EACCES);
+  }
+  CHECK(fixture.group().made() == made);
+  roles.lease_until_ns.store(os::boottime_ns() + 3'600'000'000'000);
+  fill(env.get(), "again");
+  CHECK(content_of(env.get())["users"].items.contains({"again", "1"}));
 }

@@ -158,6 +158,37 @@ TEST_CASE("a slave whose master is silent may lose what it knows to be missing, 
       "dns  SLAVE lyon  epoch 3  MAY LOSE 3 or more: paris silent 41 s. Next: "));
 }
 
+TEST_CASE("a slave whose master is silent is told how to promote it") {
+  GroupStatus status = group(Role::kSlave);
+  status.peers[0].heard = kNow - seconds(41);
+  status.peers[0].link = LinkState::kWaitingForCall;
+  CHECK(line(status).ends_with("Next: hotbackup promote dns --dry-run"));
+}
+
+TEST_CASE("a master says whether roles could be changed back") {
+  GroupStatus status = group(Role::kMaster);
+  status.peers[0].way_home = control::WayHome::kReaches;
+  CHECK(line(status).ends_with("; way home: lyon reaches paris"));
+  status.peers[0].way_home = control::WayHome::kDoesNot;
+  CHECK(line(status).ends_with("; no way home: lyon does not reach hotbackup-slave on paris"));
+}
+
+TEST_CASE("a fenced node names the master and its epoch") {
+  GroupStatus status = group(Role::kSlave);
+  status.role = Role::kFenced;
+  status.known_epoch = 4;
+  CHECK_FALSE(judge(status).good);
+  CHECK(line(status) ==
+        "dns  FENCED lyon  epoch 3  FENCED: paris is master in epoch 4, writes here are refused");
+}
+
+TEST_CASE("a promotion that was cut short says how to end it") {
+  GroupStatus status = group(Role::kSlave);
+  status.promotion_cut_short = true;
+  CHECK_FALSE(judge(status).good);
+  CHECK(line(status).ends_with("Next: hotbackup promote dns"));
+}
+
 TEST_CASE("a slave before its first seed has no copy") {
   GroupStatus status = group(Role::kSlave);
   status.published = status.made = status.sent = status.journaled = status.applied = 0;

@@ -137,3 +137,35 @@ TEST_CASE("no more is added when the window of unacknowledged updates is full") 
   drain(sender, kStart);
   CHECK_FALSE(sender.wants_frames());
 }
+
+TEST_CASE(
+    "with a lease the sender stamps heartbeats however busy the link is, and they come back at "
+    "once") {
+  Pair pair;
+  auto options = sender_options(pair.history);
+  options.stamp_period = 250ms;
+  SenderMachine sender(options, kStart);
+  drain(sender, kStart);
+  REQUIRE(sender.receive(welcome_at(pair.history.at(UpdateNumber(1))), kStart));
+  REQUIRE(sender.compare(UpdateNumber(1), pair.history.at(UpdateNumber(1))));
+  drain(sender, kStart);
+  REQUIRE(sender.tick(kStart + 100ms));
+  const auto first = sender.next_output(kStart + 100ms);
+  REQUIRE(first);
+  auto stamped = std::get<wire::Heartbeat>(*first);
+  sender.written(kStart + 100ms);
+  REQUIRE(sender.tick(kStart + 349ms));
+  CHECK_FALSE(sender.next_output(kStart + 349ms));
+  REQUIRE(sender.tick(kStart + 350ms));
+  CHECK(sender.next_output(kStart + 350ms));
+
+  stamped.stamp_ns = 4711;  // as the owner does
+  REQUIRE(pair.receiver.receive(stamped, kStart + 110ms));
+  const auto back = pair.receiver.next_output(kStart + 110ms);
+  REQUIRE(back);
+  CHECK(std::get<wire::Heartbeat>(*back).echo_ns == 4711);
+  REQUIRE(sender.receive(*back, kStart + 120ms));
+  CHECK(sender.echo_ns() == 4711);
+  REQUIRE(sender.receive(wire::Heartbeat{{}, {}, UpdateNumber(1), {}, 0, 4000}, kStart + 130ms));
+  CHECK(sender.echo_ns() == 4711);  // an older one takes nothing back
+}
