@@ -43,8 +43,6 @@ class SeedSource {
  private:
   struct Walk;
   SeedSource();
-  Result<> open_all(control::Group& group);
-  Result<bool> begin_all(control::Group& group, std::chrono::steady_clock::time_point deadline);
   Result<> count_items();
 
   Position position_;
@@ -53,7 +51,6 @@ class SeedSource {
   std::uint64_t given_ = 0;
   std::vector<std::unique_ptr<Walk>> walks_;
   std::size_t current_ = 0;
-  std::uint32_t joined_ = 0;  // entries of the group's table looked at
 };
 
 }  // namespace hotbackup::master

@@ -6,6 +6,11 @@
 #include "common/base/check.h"
 
 namespace hotbackup::master {
+namespace {
+
+constexpr std::uint64_t kProbes = 16;
+
+}  // namespace
 
 SenderMachine::SenderMachine(Options options, Time now)
     : options_(std::move(options)), begun_(now), heard_(now), said_(now) {
@@ -63,6 +68,12 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
     way_home_ = numbers->way_home;
     return on_numbers(numbers->journaled, numbers->applied);
   }
+  if (const auto* agree = std::get_if<wire::Agree>(&message); agree && phase_ == Phase::kProbed)
+    return on_agree(*agree);
+  if (auto* fetch = std::get_if<wire::Fetch>(&message); fetch && phase_ == Phase::kRewinding)
+    return on_fetch(std::move(*fetch));
+  if (std::holds_alternative<wire::Rewound>(message) && phase_ == Phase::kRewinding)
+    return on_rewound();
   return unexpected(message);
 }
 
@@ -96,9 +107,8 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
     return {};
   }
   if (number > published || (!here && here.error().code() == ErrorCode::kNotFound))
-    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
-                       options_.peer_name + " has update " + at + ", this master only " +
-                           std::to_string(published.value) + ": it is ahead of its master"));
+    return diverged(published, " has update " + at + ", this master only " +
+                                   std::to_string(published.value) + ": it is ahead of its master");
   const bool gone = !here && here.error().code() == ErrorCode::kGap;
   if (!here && !gone)
     return fail(refuse(wire::RefuseReason::kDamaged, here.error().code(), here.error().text()));
@@ -111,8 +121,7 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
                            ": hotbackup init " + options_.hello.group + " --role slave --replace"));
   const ChainHash& chain = gone ? known.at.chain : here->chain;
   if (chain != peer_position_.chain)
-    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
-                       options_.peer_name + " has another history at update " + at));
+    return diverged(published, " has another history at update " + at);
   if (gone || known.needs_seed) {
     phase_ = Phase::kSeedWanted;
     return {};
@@ -120,6 +129,86 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
   put(wire::Stream{number.next()});
   phase_ = Phase::kStreaming;
   return {};
+}
+
+// Only what an older epoch left may be undone: of two histories of one epoch this one need not be
+// the right one.
+Result<> SenderMachine::diverged(UpdateNumber published, std::string why) {
+  if (peer_position_.epoch.counter >= published_.epoch.counter)
+    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
+                       options_.peer_name + why));
+  differs_ = std::min(published, peer_position_.number).next();
+  phase_ = Phase::kProbing;
+  return {};
+}
+
+std::vector<UpdateNumber> SenderMachine::probe_numbers() const {
+  const std::uint64_t first = agreed_known_ ? agreed_.number.next().value : agreed_.number.value;
+  const std::uint64_t last = differs_.value - 1;
+  std::vector<UpdateNumber> numbers;
+  if (first > last) return numbers;
+  const std::uint64_t steps = std::min(kProbes - 1, last - first);
+  for (std::uint64_t i = 0; i <= steps; ++i)
+    numbers.emplace_back(steps == 0 ? first : first + (last - first) / steps * i);
+  if (numbers.back().value != last) numbers.emplace_back(last);
+  return numbers;
+}
+
+void SenderMachine::probe(std::vector<Position> positions) {
+  HOTBACKUP_CHECK(phase_ == Phase::kProbing && !positions.empty());
+  probed_ = positions;
+  put(wire::Probe{std::move(positions)}, 64 * probed_.size());
+  phase_ = Phase::kProbed;
+}
+
+Result<> SenderMachine::on_agree(const wire::Agree& agree) {
+  if (!agree.number && !agreed_known_)
+    return fail(refuse(wire::RefuseReason::kHistoryGone, ErrorCode::kGap,
+                       "the journal here no longer reaches back to where the history of " +
+                           options_.peer_name + " parts from this one"));
+  for (auto at = probed_.rbegin(); at != probed_.rend(); ++at) {
+    if (agree.number && at->number == *agree.number) {
+      agreed_ = *at;
+      agreed_known_ = true;
+      break;
+    }
+    differs_ = at->number;
+  }
+  if (agree.number && agreed_.number != *agree.number)
+    return fail(ErrorCode::kProtocol, options_.peer_name + " agrees to what it was not asked");
+  if (agreed_.number.next() < differs_) {
+    phase_ = Phase::kProbing;
+    return {};
+  }
+  put(wire::Rewind{agreed_});
+  phase_ = Phase::kRewinding;
+  return {};
+}
+
+Result<> SenderMachine::on_fetch(wire::Fetch fetch) {
+  fetch_ = std::move(fetch);
+  phase_ = Phase::kFetching;
+  return {};
+}
+
+void SenderMachine::fetch_part(wire::SeedPart part) {
+  HOTBACKUP_CHECK(phase_ == Phase::kFetching);
+  const std::size_t bytes = part.body.size();
+  put(std::move(part), bytes);
+}
+
+void SenderMachine::end_fetch(const Position& at) {
+  HOTBACKUP_CHECK(phase_ == Phase::kFetching);
+  put(wire::FetchEnd{at});
+  phase_ = Phase::kRewinding;
+}
+
+Result<> SenderMachine::on_rewound() {
+  rewound_ = true;
+  phase_ = Phase::kOver;
+  return fail(ErrorCode::kDisconnected, options_.peer_name + " has gone back to update " +
+                                            std::to_string(agreed_.number.value) +
+                                            ", the last that both have");
 }
 
 void SenderMachine::begin_seed(wire::SeedBegin begin) {

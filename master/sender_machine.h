@@ -8,6 +8,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/wire/message.h"
 
@@ -39,6 +40,10 @@ class SenderMachine {
   enum class Phase {
     kGreeting,    // waits for the slave's welcome
     kComparing,   // the owner looks up peer_position().number in the journal and calls compare()
+    kProbing,     // the owner looks up probe_numbers() in the journal and calls probe()
+    kProbed,      // waits for the slave's answer
+    kRewinding,   // the slave keeps what only it has, and asks; nothing to do
+    kFetching,    // the owner answers fetch(): fetch_part() … end_fetch()
     kSeedWanted,  // the owner begins a seed when it can: begin_seed()
     kSeeding,     // the owner sends parts: seed_part() … end_seed()
     kSeedSent,    // waits until the slave has the seed durably
@@ -59,6 +64,20 @@ class SenderMachine {
   /// when history is missing and the slave's copy is not known to be a prefix of it.
   Result<> compare(UpdateNumber published, const Result<Position>& here,
                    const KnownSlave& known = {});
+
+  /// Of these the owner gives the positions; ascending, the first is the lowest that may be common.
+  std::vector<UpdateNumber> probe_numbers() const;
+  /// `oldest`: the lowest number of which this journal knows the position. kGap, with a refusal,
+  /// where it has turned out that the histories part before that.
+  void search_from(UpdateNumber oldest) { agreed_ = {{}, oldest.previous(), {}}; }
+  void probe(std::vector<Position> positions);
+  /// What the slave asks for; valid in phase kFetching.
+  const wire::Fetch& fetch() const { return fetch_; }
+  bool wants_fetch_part() const { return output_bytes_ < kOutputBytesMax; }
+  void fetch_part(wire::SeedPart part);
+  void end_fetch(const Position& at);
+  /// The slave's journal ends at the common position: the next link will stream.
+  bool rewound() const { return rewound_; }
 
   void begin_seed(wire::SeedBegin begin);
   void seed_part(wire::SeedPart part);
@@ -110,6 +129,10 @@ class SenderMachine {
   static constexpr std::uint64_t kOutputBytesMax = 2 << 20;
 
   Result<> on_welcome(wire::Welcome welcome);
+  Result<> diverged(UpdateNumber published, std::string why);
+  Result<> on_agree(const wire::Agree& agree);
+  Result<> on_fetch(wire::Fetch fetch);
+  Result<> on_rewound();
   Result<> on_numbers(UpdateNumber journaled, UpdateNumber applied);
   Result<> on_acknowledge(const wire::Acknowledge& numbers);
   Result<> unexpected(const wire::Message& message) const;
@@ -129,6 +152,14 @@ class SenderMachine {
   UpdateNumber sent_;
   UpdateNumber journaled_;
   UpdateNumber applied_;
+
+  // The search for the last common position: at agreed_ or later, before differs_.
+  Position agreed_;
+  UpdateNumber differs_;
+  bool agreed_known_ = false;
+  std::vector<Position> probed_;
+  wire::Fetch fetch_;
+  bool rewound_ = false;
 
   struct Sent {
     UpdateNumber through;

@@ -5,6 +5,8 @@
 
 #include "common/base/check.h"
 #include "common/control/apply_decisions.h"
+#include "slave/record_file.h"
+#include "slave/rejoiner.h"
 #include "slave/seeder.h"
 #include "slave/setaside.h"
 
@@ -33,7 +35,9 @@ Applier::Applier(control::Group& group, Copies& copies,
 Result<> Applier::start() {
   HOTBACKUP_CHECK(!thread_.joinable());
   HOTBACKUP_TRY(Seeder::discard_unfinished(group_));
+  HOTBACKUP_TRY(Rejoiner::resume(group_));
   HOTBACKUP_TRY(restore_range());
+  HOTBACKUP_TRY(read_undo());
   answered_ = group_.layout().apply_request.load();
   HOTBACKUP_TRY(read_decisions());
   HOTBACKUP_TRY(remove_applied_set_aside(group_, machine_.range().lower));
@@ -59,6 +63,42 @@ Result<> Applier::restore_range() {
   durable_.store(machine_.range().lower.value);
   std::atomic<std::uint64_t>& applied = group_.layout().applied;
   applied.store(machine_.shown_after_restart(UpdateNumber(applied.load())).value);
+  return {};
+}
+
+Result<> Applier::read_undo() {
+  HOTBACKUP_ASSIGN(undo_, pending_undo(group_));
+  if (!undo_) return {};
+  if (machine_.range().lower >= undo_->through) return end_undo();  // the last run died before that
+  machine_.undo_through(undo_->through);
+  return {};
+}
+
+bool Applier::has_work() const {
+  return group_.synced() > machine_.done() && (!undo_ || group_.synced() >= undo_->through);
+}
+
+// What is fetched shows a later state than the updates that follow: they are absolute, and end
+// where it does.
+Result<> Applier::undo(ApplyBatch& batch) {
+  step_ = Step::kRead;
+  HOTBACKUP_ASSIGN(auto items, RecordFile::open(rejoin_items_path(group_)));
+  for (;;) {
+    step_ = Step::kRead;
+    HOTBACKUP_ASSIGN(const auto record, items.next(undo_->bytes));
+    if (!record) break;
+    step_ = Step::kApply;
+    HOTBACKUP_TRY(batch.apply_body(record->environment, record->body, undo_->bytes));
+  }
+  if (!batch.whole()) return fail(ErrorCode::kCorrupt, "a large value that was fetched ends early");
+  return {};
+}
+
+// Cut short, it is all done again.
+Result<> Applier::end_undo() {
+  HOTBACKUP_TRY(settle());
+  HOTBACKUP_TRY(remove_rejoin(group_));
+  undo_.reset();
   return {};
 }
 
@@ -135,7 +175,7 @@ void Applier::run() {
     const std::uint32_t seen = word.load();
     take_requests();
     look_after_copies();
-    if (paused_ || failed_.load() || group_.synced() <= machine_.done()) {
+    if (paused_ || failed_.load() || !has_work()) {
       os::futex_wait(word, seen, limits_.check_period / 2);
       continue;
     }
@@ -168,6 +208,7 @@ Result<> Applier::settle() {
 Result<> Applier::apply_available(ApplyBatch& batch) {
   const UpdateNumber first = machine_.begin_batch();
   const UpdateNumber through = machine_.batch_end(group_.synced());
+  if (undo_) HOTBACKUP_TRY(undo(batch));
   step_ = Step::kRead;
   if (!reader_) {
     reader_.emplace(group_.journal_directory(), group_.id());
@@ -239,6 +280,7 @@ Result<> Applier::commit(ApplyBatch& batch) {
     return committed;
   }
   const auto visible = machine_.committed();
+  if (undo_ && visible) HOTBACKUP_TRY(end_undo());
   if (failures_ != 0) HOTBACKUP_TRY(settle());
   if (std::exchange(incident_shown_, false)) HOTBACKUP_TRY(clear_own_incident());
   if (!visible) return {};

@@ -15,6 +15,7 @@
 #include "slave/apply_batch.h"
 #include "slave/apply_machine.h"
 #include "slave/copies.h"
+#include "slave/rejoin_file.h"
 
 namespace hotbackup::slave {
 
@@ -31,7 +32,8 @@ struct ApplierLimits : ApplyMachine::Limits {
 class Applier {
  public:
   /// Borrows group and copies. `on_applied` is called on the applier's thread each time the applied
-  /// number has moved (layout.applied is set and notified before).
+  /// number has moved (layout.applied is set and notified before). What a rejoin fetched is applied
+  /// together with the updates through the number it shows, in one transaction per environment.
   Applier(control::Group& group, Copies& copies, std::function<void(UpdateNumber)> on_applied,
           ApplierLimits limits = {});
   ~Applier() { stop(); }
@@ -59,6 +61,10 @@ class Applier {
   enum class Step { kRead, kApply, kCommit };
 
   Result<> restore_range();
+  Result<> read_undo();
+  Result<> undo(ApplyBatch& batch);
+  Result<> end_undo();
+  bool has_work() const;
   Result<> read_decisions();
   void take_requests();
   bool requested() const { return group_.layout().apply_request.load() != answered_; }
@@ -95,6 +101,7 @@ class Applier {
   Step step_ = Step::kRead;
   std::optional<journal::Reader> reader_;  // positioned after machine_.at(), or nothing
   bool incident_shown_ = true;             // perhaps one of this class's own
+  std::optional<Rejoin> undo_;             // before anything else is applied
   bool paused_ = false;
   std::uint32_t answered_ = 0;                    // the last request that was taken
   unsigned failures_ = 0;                         // of the copies' disk, since it last worked

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "slave/apply_batch.h"
 
+#include <algorithm>
+
 #include "common/base/bytes.h"
 #include "common/update/codec.h"
 #include "slave/copy_watch.h"
@@ -31,20 +33,20 @@ Result<> take_back(Copy& copy, control::EnvironmentEntry& entry, bool alone) {
 
 }  // namespace
 
-Result<ApplyBatch::Open*> ApplyBatch::open(const journal::FrameHeader& header) {
-  const auto known = open_.find(header.environment);
+/// `bytes`: how much the environment is about to get.
+Result<ApplyBatch::Open*> ApplyBatch::open(EnvironmentNumber environment, std::uint64_t bytes) {
+  const auto known = open_.find(environment);
   if (known != open_.end()) return &known->second;
-  HOTBACKUP_ASSIGN(Copy * copy, copies_.open(header.environment));
-  if (header.update_bytes > kLargeBytes)
-    HOTBACKUP_TRY(copy->make_room(room_for(header.update_bytes)));
+  HOTBACKUP_ASSIGN(Copy * copy, copies_.open(environment));
+  if (bytes > kLargeBytes) HOTBACKUP_TRY(copy->make_room(room_for(bytes)));
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
-  control::EnvironmentEntry* entry = group_.environment(header.environment);
+  control::EnvironmentEntry* entry = group_.environment(environment);
   HOTBACKUP_TRY(note_foreign_write(group_, *entry, TxnId(txn.id().value - 1)));
   Open open{copy, entry, std::move(txn), lmdb::OperationApplier(copy->handles())};
-  return &open_.emplace(header.environment, std::move(open)).first->second;
+  return &open_.emplace(environment, std::move(open)).first->second;
 }
 
-Result<> ApplyBatch::fail_in(EnvironmentNumber environment, Error error) {
+tl::unexpected<Error> ApplyBatch::fail_in(EnvironmentNumber environment, Error error) {
   failed_ = environment;
   const auto* entry = group_.environment(environment);
   if (entry != nullptr) failure_.environment = entry->name;
@@ -52,15 +54,13 @@ Result<> ApplyBatch::fail_in(EnvironmentNumber environment, Error error) {
       entry != nullptr ? "environment " + std::string(entry->name) : "applying"));
 }
 
-Result<> ApplyBatch::apply(const journal::FrameView& frame) {
-  const journal::FrameHeader& header = frame.header;
-  bytes_ += frame.bytes.size();
-  if (!resident_limit_ && (bytes_ > kLargeBytes || header.update_bytes > kLargeBytes))
-    resident_limit_.emplace();
-  auto opened = open(header);
-  if (!opened) return fail_in(header.environment, std::move(opened).error());
+Result<ApplyBatch::Open*> ApplyBatch::perform(EnvironmentNumber environment, std::string_view body,
+                                              std::uint64_t bytes) {
+  if (!resident_limit_ && (bytes_ > kLargeBytes || bytes > kLargeBytes)) resident_limit_.emplace();
+  auto opened = open(environment, bytes);
+  if (!opened) return fail_in(environment, std::move(opened).error());
   Open& open = **opened;
-  auto done = update::read_body(frame.body, [&](const update::Operation& operation) {
+  auto done = update::read_body(body, [&](const update::Operation& operation) {
     if (++operations_ % kOperationsBetweenLooks == 0) lmdb::trim_resident();
     auto applied = open.applier.apply(open.txn, operation);
     if (!applied) {
@@ -69,10 +69,30 @@ Result<> ApplyBatch::apply(const journal::FrameView& frame) {
     }
     return applied;
   });
-  if (done && header.last_part && open.applier.value_open())
-    done = fail(ErrorCode::kCorrupt, "a large value of the update ends early");
-  if (!done) return fail_in(header.environment, std::move(done).error());
+  if (!done) return fail_in(environment, std::move(done).error());
+  return &open;
+}
+
+Result<> ApplyBatch::apply(const journal::FrameView& frame) {
+  const journal::FrameHeader& header = frame.header;
+  bytes_ += frame.bytes.size();
+  HOTBACKUP_ASSIGN(const Open* open, perform(header.environment, frame.body, header.update_bytes));
+  if (header.last_part && open->applier.value_open())
+    return fail_in(header.environment,
+                   Error(ErrorCode::kCorrupt, "a large value of the update ends early"));
   return {};
+}
+
+Result<> ApplyBatch::apply_body(EnvironmentNumber environment, std::string_view body,
+                                std::uint64_t more) {
+  bytes_ += body.size();
+  HOTBACKUP_TRY(perform(environment, body, more));
+  return {};
+}
+
+bool ApplyBatch::whole() const {
+  return std::none_of(open_.begin(), open_.end(),
+                      [](const auto& open) { return open.second.applier.value_open(); });
 }
 
 Result<> ApplyBatch::commit() {

@@ -26,6 +26,11 @@ class ApplyBatch {
   /// Performs the operations of an update's frame, beginning a transaction in its environment where
   /// none is open. May wait for LMDB's writer lock. MDB_MAP_FULL: see make_room_after_failure.
   Result<> apply(const journal::FrameView& frame);
+  /// The same for a body that is no update's: what a rejoin fetched. `more` of these bytes are to
+  /// come.
+  Result<> apply_body(EnvironmentNumber environment, std::string_view body, std::uint64_t more);
+  /// No large value waits for its rest.
+  bool whole() const;
   /// Commits all. On error some environments may show the batch and others not: it must be applied
   /// again, through the same update at least.
   Result<> commit();
@@ -52,8 +57,9 @@ class ApplyBatch {
     lmdb::Transaction txn;
     lmdb::OperationApplier applier;
   };
-  Result<Open*> open(const journal::FrameHeader& header);
-  Result<> fail_in(EnvironmentNumber environment, Error error);
+  Result<Open*> open(EnvironmentNumber environment, std::uint64_t bytes);
+  Result<Open*> perform(EnvironmentNumber environment, std::string_view body, std::uint64_t bytes);
+  tl::unexpected<Error> fail_in(EnvironmentNumber environment, Error error);
 
   control::Group& group_;
   Copies& copies_;

@@ -43,6 +43,9 @@ class ApplyMachine {
   /// What the last run left: the applied file, or nothing where there is none, and the journal's
   /// last and first number (0: empty). kCorrupt where they contradict each other.
   Result<> resume(const std::optional<AppliedRange>& file, UpdateNumber made, UpdateNumber oldest);
+  /// After resume(): the copies are to be undone first, and show a whole state again at `through`
+  /// only, so the first batch begins when the journal has it.
+  void undo_through(UpdateNumber through) { reach_ = std::max(reach_, through); }
   /// What readers may be told now, if `shown` was the number before: it still holds if it is in
   /// reach, readers did see it.
   UpdateNumber shown_after_restart(UpdateNumber shown) const;

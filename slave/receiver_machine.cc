@@ -62,6 +62,14 @@ Result<std::optional<Work>> ReceiverMachine::receive(wire::Message message, Time
     if (const auto* stream = std::get_if<wire::Stream>(&message)) return on_stream(*stream);
     if (auto* begin = std::get_if<wire::SeedBegin>(&message))
       return on_seed_begin(std::move(*begin));
+    if (auto* probe = std::get_if<wire::Probe>(&message)) return Work(std::move(*probe));
+    if (const auto* rewind = std::get_if<wire::Rewind>(&message)) return on_rewind(*rewind);
+  } else if (phase_ == Phase::kFetching) {
+    if (auto* part = std::get_if<wire::SeedPart>(&message)) return Work(std::move(*part));
+    if (auto* end = std::get_if<wire::FetchEnd>(&message)) {
+      phase_ = Phase::kRewinding;
+      return Work(*end);
+    }
   } else if (phase_ == Phase::kSeeding) {
     if (auto* part = std::get_if<wire::SeedPart>(&message)) return Work(std::move(*part));
     if (auto* end = std::get_if<wire::SeedEnd>(&message)) {
@@ -115,6 +123,31 @@ Result<std::optional<Work>> ReceiverMachine::on_seed_begin(wire::SeedBegin begin
   position_ = begin.at;
   phase_ = Phase::kSeeding;
   return Work(std::move(begin));
+}
+
+// The master's own check as well: of two histories of one epoch neither is the right one.
+Result<std::optional<Work>> ReceiverMachine::on_rewind(const wire::Rewind& rewind) {
+  if (rewind.common.number >= position_.number ||
+      position_.epoch.counter >= hello_.published.epoch.counter)
+    return fail(ErrorCode::kProtocol, hello_.node_name + " would undo what is not to be undone");
+  phase_ = Phase::kRewinding;
+  return Work(rewind);
+}
+
+void ReceiverMachine::agree(const wire::Agree& agree) {
+  HOTBACKUP_CHECK(phase_ == Phase::kVerdict);
+  reply_ = agree;
+}
+
+void ReceiverMachine::fetch(wire::Fetch fetch) {
+  HOTBACKUP_CHECK(phase_ == Phase::kRewinding);
+  reply_ = std::move(fetch);
+  phase_ = Phase::kFetching;
+}
+
+void ReceiverMachine::rewound() {
+  HOTBACKUP_CHECK(phase_ == Phase::kRewinding);
+  reply_ = wire::Rewound{};
 }
 
 void ReceiverMachine::seeded() {

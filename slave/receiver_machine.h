@@ -21,8 +21,8 @@ struct CheckedFrames {
 };
 
 /// What a message asks the owner of the machine to do.
-using Work =
-    std::variant<wire::Hello, wire::SeedBegin, wire::SeedPart, wire::SeedEnd, CheckedFrames>;
+using Work = std::variant<wire::Hello, wire::SeedBegin, wire::SeedPart, wire::SeedEnd,
+                          CheckedFrames, wire::Probe, wire::Rewind, wire::FetchEnd>;
 
 /// One link from one master, from hello to the end. Whoever owns it carries messages and does the
 /// work it hands out, in order. After any error the link is over: what output is left (a refusal)
@@ -40,7 +40,9 @@ class ReceiverMachine {
   enum class Phase {
     kGreeting,   // waits for the master's hello
     kChecking,   // the owner decides on the hello: welcome() or refuse()
-    kVerdict,    // waits for stream, seed or refusal
+    kVerdict,    // waits for stream, seed, rewind or refusal; the owner answers probes: agree()
+    kRewinding,  // the owner keeps what only this node has, and asks: fetch() or rewound()
+    kFetching,   // parts of an answer arrive
     kSeeding,    // parts arrive
     kSeedEnded,  // the owner makes the copy durable: seeded()
     kStreaming,
@@ -59,6 +61,13 @@ class ReceiverMachine {
   /// Ends the link with a reason that the peer is told.
   Error refuse(wire::RefuseReason reason, ErrorCode code, std::string text, const Epoch& epoch = {},
                const std::string& master = {});
+
+  /// The answer to a probe.
+  void agree(const wire::Agree& agree);
+  /// Asks for what undoes something; its answer arrives as parts and an end.
+  void fetch(wire::Fetch fetch);
+  /// The journal ends at the common position: the link is to be closed, and begun anew.
+  void rewound();
 
   /// The seed is durable; `at` is the position it began with.
   void seeded();
@@ -91,6 +100,7 @@ class ReceiverMachine {
   Result<std::optional<Work>> on_hello(wire::Hello hello);
   Result<std::optional<Work>> on_stream(const wire::Stream& stream);
   Result<std::optional<Work>> on_seed_begin(wire::SeedBegin begin);
+  Result<std::optional<Work>> on_rewind(const wire::Rewind& rewind);
   Result<std::optional<Work>> on_frames(wire::Frames frames);
   tl::unexpected<Error> unexpected(const wire::Message& message) const;
   std::chrono::milliseconds silence_limit() const;
@@ -108,7 +118,7 @@ class ReceiverMachine {
   bool acknowledge_ = false;
   std::int64_t echo_ns_ = 0;
 
-  std::optional<wire::Message> reply_;  // welcome or refusal: always the next output
+  std::optional<wire::Message> reply_;  // to what was asked, or a question: always the next output
   bool heartbeat_ = false;
   std::optional<Time> writing_since_;
   bool reading_ = true;

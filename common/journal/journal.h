@@ -72,6 +72,11 @@ class Journal {
   /// are there are removed first.
   Result<> restart_after(os::SharedLock& lock, const Position& at);
 
+  /// Takes the journal back to `at`, which it holds: everything after it is gone for good, durably.
+  /// May be cut short and done again. kGap where the journal does not hold `at`, kDiverged where it
+  /// holds another history; then nothing has changed. Nobody else may be appending.
+  Result<> cut_after(os::SharedLock& lock, const Position& at);
+
  private:
   struct Completed;
   Completed complete_in_memory(PendingUpdate& update, FrameHeader& fields) const;

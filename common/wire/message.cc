@@ -266,6 +266,41 @@ Result<Message> get(const proto::Answer& from) {
                 UpdateNumber(from.from())};
 }
 
+void put(const Probe& from, proto::Message& to) {
+  for (const Position& at : from.at) put(at, *to.mutable_probe()->add_at());
+  to.mutable_probe();
+}
+
+Result<Message> get(const proto::Probe& from) {
+  if (from.at_size() == 0 || from.at_size() > static_cast<int>(kProbePositionsMax))
+    return fail(ErrorCode::kProtocol, "a probe of no or too many positions");
+  Probe probe;
+  for (const proto::PositionMessage& at : from.at()) probe.at.push_back(get(at));
+  return probe;
+}
+
+void put(const Agree& from, proto::Message& to) {
+  proto::Agree& agree = *to.mutable_agree();
+  if (from.number) agree.set_number(from.number->value);
+}
+
+void put(const Rewind& from, proto::Message& to) {
+  put(from.common, *to.mutable_rewind()->mutable_common());
+}
+
+void put(const Fetch& from, proto::Message& to) {
+  to.mutable_fetch()->set_environment(from.environment.value);
+  to.mutable_fetch()->set_body(from.body);
+}
+
+void put(const FetchEnd& from, proto::Message& to) {
+  put(from.at, *to.mutable_fetch_end()->mutable_at());
+}
+
+void put(const Rewound&, proto::Message& to) {
+  to.mutable_rewound();
+}
+
 // What a stranger sends is not worth lines on stderr that name no peer; the error is returned.
 const bool kQuiet = [] {
   google::protobuf::SetLogHandler(nullptr);
@@ -277,7 +312,9 @@ const bool kQuiet = [] {
 std::string_view message_name(const Message& message) {
   constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
       "hello",    "welcome", "refusal",         "stream",    "seed begin", "seed part",
-      "seed end", "frames",  "acknowledgement", "heartbeat", "question",   "answer"};
+      "seed end", "frames",  "acknowledgement", "heartbeat", "question",   "answer",
+      "probe",    "agreement", "rewind",        "request",   "end of an answer",
+      "end of a rewind"};
   return kNames[message.index()];
 }
 
@@ -321,6 +358,19 @@ Result<Message> decode(std::string_view bytes) {
       return get(in.ask());
     case proto::Message::kAnswer:
       return get(in.answer());
+    case proto::Message::kProbe:
+      return get(in.probe());
+    case proto::Message::kAgree:
+      return in.agree().has_number() ? Agree{UpdateNumber(in.agree().number())} : Agree{};
+    case proto::Message::kRewind:
+      return Rewind{get(in.rewind().common())};
+    case proto::Message::kFetch:
+      return Fetch{EnvironmentNumber(in.fetch().environment()),
+                   std::move(*in.mutable_fetch()->mutable_body())};
+    case proto::Message::kFetchEnd:
+      return FetchEnd{get(in.fetch_end().at())};
+    case proto::Message::kRewound:
+      return Rewound{};
     case proto::Message::MESSAGE_NOT_SET:
       break;
   }

@@ -153,8 +153,34 @@ struct Answer {
   UpdateNumber from;
 };
 
+/// A slave that has another history than its master: docs/decisions/0031-rejoin.md.
+struct Probe {
+  std::vector<Position> at;  // ascending, at most kProbePositionsMax
+};
+inline constexpr std::size_t kProbePositionsMax = 64;
+
+struct Agree {
+  std::optional<UpdateNumber> number;  // none of them: nothing
+};
+
+struct Rewind {
+  Position common;
+};
+
+struct Fetch {
+  EnvironmentNumber environment;
+  std::string body;
+};
+
+struct FetchEnd {
+  Position at;
+};
+
+struct Rewound {};
+
 using Message = std::variant<Hello, Welcome, Refuse, Stream, SeedBegin, SeedPart, SeedEnd, Frames,
-                             Acknowledge, Heartbeat, Ask, Answer>;
+                             Acknowledge, Heartbeat, Ask, Answer, Probe, Agree, Rewind, Fetch,
+                             FetchEnd, Rewound>;
 
 /// "hello", "seed part" …: for error texts.
 std::string_view message_name(const Message& message);

@@ -55,6 +55,7 @@ class ApplierFixture {
 
   control::Group& group() { return *group_; }
   slave::Applier& applier() { return *applier_; }
+  slave::Copies& copies() { return *copies_; }
   UpdateWriter& writer() { return *writer_; }
   const std::string& directory() const { return directory_.path(); }
 

@@ -104,15 +104,21 @@ class UpdateWriter {
     });
   }
   void sync() { REQUIRE(group_.journal().sync_through(group_.made())); }
+  /// What follows belongs to this epoch, which it begins.
+  void begin_epoch(const Epoch& epoch) {
+    epoch_ = epoch;
+    control(journal::FrameKind::kEpoch, update::write_epoch({epoch, "somebody"}));
+  }
 
  private:
-  static journal::FrameHeader fields(std::uint32_t environment) {
+  journal::FrameHeader fields(std::uint32_t environment) const {
     journal::FrameHeader header;
-    header.epoch = {1, NodeId(1)};
+    header.epoch = epoch_;
     header.environment = EnvironmentNumber(environment);
     return header;
   }
   control::Group& group_;
+  Epoch epoch_{1, NodeId(1)};
 };
 
 /// Whether a condition comes true before a deadline.
