@@ -64,7 +64,7 @@ asio::awaitable<Result<>> PeerCaller::call() {
   Session session(context_, entry_, std::move(*stream));
   const Current current(session_, session);
   Result<> ended = co_await session.run();
-  if (session.worked()) {
+  if (session.worked() || session.rewound()) {
     context_.group.incidents().clear(kPeerKey, peer_.name);
     backoff_.reset();
     last_error_.clear();

@@ -76,6 +76,13 @@ class SenderMachine {
   bool wants_fetch_part() const { return output_bytes_ < kOutputBytesMax; }
   void fetch_part(wire::SeedPart part);
   void end_fetch(const Position& at);
+  /// From phase kRewinding on: the last position that both have.
+  const Position& common() const { return agreed_; }
+  /// The slave's numbers are those of this history; before the verdict nobody knows.
+  bool shares_history() const {
+    return phase_ == Phase::kSeedWanted || phase_ == Phase::kSeeding ||
+           phase_ == Phase::kSeedSent || phase_ == Phase::kStreaming;
+  }
   /// The slave's journal ends at the common position: the next link will stream.
   bool rewound() const { return rewound_; }
 

@@ -22,6 +22,7 @@ constexpr std::chrono::milliseconds kGoodbyeLimit{1000};
 constexpr char kDamaged[] = "HB-journal-damaged";
 constexpr char kRulesDiffer[] = "HB-rules-differ";
 constexpr char kNeedsSeed[] = "HB-slave-needs-seed";
+constexpr char kSlaveAhead[] = "HB-slave-ahead";
 
 SenderMachine::Time now() {
   return std::chrono::steady_clock::now();
@@ -249,6 +250,10 @@ asio::awaitable<Result<>> Session::feed() {
   switch (machine_.phase()) {
     case SenderMachine::Phase::kComparing:
       return compare();
+    case SenderMachine::Phase::kProbing:
+      return probe();
+    case SenderMachine::Phase::kFetching:
+      return answer_fetch();
     case SenderMachine::Phase::kSeedWanted:
       return seed();
     case SenderMachine::Phase::kStreaming:
@@ -285,6 +290,8 @@ asio::awaitable<Result<>> Session::compare() {
   if (found.claim) known = {found.claim->at, found.claim->needs_seed};
   auto verdict = machine_.compare(published, here, known);
   if (verdict) group.set_link(entry_, control::LinkState::kConnected);
+  if (!verdict && verdict.error().code() == ErrorCode::kDiverged)
+    group.incidents().raise(kSlaveAhead, entry_.name, verdict.error().text());
   if (!verdict && verdict.error().code() == ErrorCode::kGap)
     group.incidents().raise(kNeedsSeed, entry_.name, verdict.error().text());
   co_return verdict;
@@ -368,6 +375,7 @@ asio::awaitable<Result<>> Session::begin_streaming() {
   reader_ = std::move(*reader);
   group.incidents().clear(kNeedsSeed, peer);
   group.incidents().clear("HB-slave-forgotten", peer);
+  group.incidents().clear(kSlaveAhead, peer);
   streaming_since_ = now();
   entry_.seeded.store(1);
   context_.group.incidents().clear(kRulesDiffer, entry_.name);
@@ -418,7 +426,7 @@ Result<> Session::read_ahead() {
 }
 
 void Session::note_numbers() {
-  if (machine_.phase() == SenderMachine::Phase::kGreeting) return;
+  if (!machine_.shares_history()) return;
   entry_.sent.store(machine_.sent().value);
   const std::uint64_t journaled = machine_.journaled().value;
   const std::uint64_t applied = machine_.applied().value;

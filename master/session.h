@@ -11,6 +11,7 @@
 #include "common/net/task_group.h"
 #include "common/net/worker.h"
 #include "common/wire/link.h"
+#include "master/fetch_source.h"
 #include "master/sender_machine.h"
 
 namespace hotbackup::master {
@@ -44,6 +45,8 @@ class Session {
   }
   /// It has streamed for a check period: the pause before the next call may be short again.
   bool worked() const;
+  /// The slave has given up what only it had: the next link streams.
+  bool rewound() const { return machine_.rewound(); }
 
  private:
   SenderMachine::Options machine_options() const;
@@ -56,6 +59,8 @@ class Session {
   asio::awaitable<Result<>> idle();
   asio::awaitable<Result<>> released();
   asio::awaitable<Result<>> compare();
+  asio::awaitable<Result<>> probe();
+  asio::awaitable<Result<>> answer_fetch();
   asio::awaitable<Result<>> wait_for_capture();
   asio::awaitable<Result<>> seed();
   asio::awaitable<Result<>> stream();
@@ -78,6 +83,8 @@ class Session {
   std::unique_ptr<journal::Reader> reader_;
   std::optional<Error> error_;
   UpdateNumber seeded_at_;  // of the seed this link began with
+  std::unique_ptr<FetchSource> fetch_source_;  // seed_worker_'s
+  bool searching_ = false;                     // for the last common position
   bool released_ = false;
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;

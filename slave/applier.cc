@@ -70,7 +70,7 @@ Result<> Applier::read_undo() {
   HOTBACKUP_ASSIGN(undo_, pending_undo(group_));
   if (!undo_) return {};
   if (machine_.range().lower >= undo_->through) return end_undo();  // the last run died before that
-  machine_.undo_through(undo_->through);
+  if (undo_->phase == Rejoin::Phase::kCut) machine_.undo_through(undo_->through);
   return {};
 }
 

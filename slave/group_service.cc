@@ -316,6 +316,13 @@ Result<> GroupService::perform_now(std::vector<Work>& work) {
     seeder_ = std::make_unique<Seeder>(*group_, copies_);
     return seeder_->begin(begin->at, begin->environments, begin->over.number.value != 0);
   }
+  if (rejoiner_ != nullptr) {
+    for (const Work& item : work) {
+      const auto& part = std::get<wire::SeedPart>(item);
+      HOTBACKUP_TRY(rejoiner_->part(part.environment, part.body));
+    }
+    return {};
+  }
   if (seeder_ == nullptr) return fail(ErrorCode::kProtocol, "a part of no seed");
   if (const auto* end = std::get_if<wire::SeedEnd>(&work.front())) {
     HOTBACKUP_TRY(seeder_->end(end->items));
@@ -349,8 +356,9 @@ Result<> GroupService::append_frames(const std::vector<Work>& work) {
 asio::awaitable<void> GroupService::abandon_seed() {
   auto undo = [this]() -> Result<> {
     group_->journal().drop_partial();
-    if (seeder_ == nullptr) return {};
+    if (seeder_ == nullptr && rejoiner_ == nullptr) return {};
     seeder_.reset();
+    rejoiner_.reset();
     return start_applier();
   };
   const auto undone = co_await journal_worker_.run(undo);
@@ -381,7 +389,7 @@ asio::awaitable<void> GroupService::archive() {
 
 // A clean stop of the applier leaves nothing in the copies that is not durable.
 Result<> GroupService::settle_copies() {
-  if (seeder_ != nullptr || !applier_->working()) return {};
+  if (seeder_ != nullptr || rejoiner_ != nullptr || !applier_->working()) return {};
   if (applier_->durable() == applier_->applied()) return {};
   applier_->stop();
   return start_applier();

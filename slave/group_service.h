@@ -16,6 +16,7 @@
 #include "slave/applier.h"
 #include "slave/copies.h"
 #include "slave/receiver_machine.h"
+#include "slave/rejoiner.h"
 #include "slave/seeder.h"
 
 namespace hotbackup::slave {
@@ -68,7 +69,17 @@ class GroupService {
   /// Does what a session received, in order, on the journal thread. After success of frames they
   /// are synced.
   asio::awaitable<Result<>> perform(std::vector<Work> work);
-  /// Undoes an unfinished seed.
+  /// Which of these positions this journal has too.
+  asio::awaitable<Result<wire::Agree>> agree(std::vector<Position> positions);
+  /// Everything after the common position is kept and given up: the first thing to ask for.
+  /// Nothing: it is done, and the journal ends there.
+  asio::awaitable<Result<std::optional<wire::Fetch>>> begin_rejoin(Position common,
+                                                                   std::string master);
+  /// One answer is complete: the next thing to ask for, as above.
+  asio::awaitable<Result<std::optional<wire::Fetch>>> answered(Position at);
+  /// The master goes on from where this journal ends: an unfinished rejoin was for nothing.
+  asio::awaitable<Result<>> call_off_rejoin();
+  /// Undoes an unfinished seed or rejoin.
   asio::awaitable<void> abandon_seed();
 
  private:
@@ -89,6 +100,7 @@ class GroupService {
   // On the journal thread.
   Result<> start_applier();
   Result<> mend_applier();
+  Result<std::optional<wire::Fetch>> go_on_rejoining();
   Result<> settle_copies();
   Result<> perform_now(std::vector<Work>& work);
   Result<> append_frames(const std::vector<Work>& work);
@@ -112,8 +124,9 @@ class GroupService {
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 
-  std::unique_ptr<Seeder> seeder_;  // journal thread
   bool applier_due_ = false;        // it could not be started; journal thread
+  std::unique_ptr<Seeder> seeder_;      // journal thread
+  std::unique_ptr<Rejoiner> rejoiner_;  // journal thread
   std::unique_ptr<Applier> applier_;
   net::Worker journal_worker_;
   net::Worker housekeeper_;

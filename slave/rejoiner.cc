@@ -2,6 +2,7 @@
 #include "slave/rejoiner.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "common/journal/reader.h"
 #include "common/orphan/orphan_set.h"
@@ -10,8 +11,6 @@
 
 namespace hotbackup::slave {
 namespace {
-
-constexpr char kOrphans[] = "HB-orphans";
 
 /// The journal is cut, and from here on the applier undoes before it applies anything.
 Result<> complete(control::Group& group, Rejoin rejoin) {
@@ -26,12 +25,7 @@ Result<> complete(control::Group& group, Rejoin rejoin) {
   return write_rejoin(group, rejoin);
 }
 
-Result<std::uint64_t> count_open(const control::Group& group) {
-  HOTBACKUP_ASSIGN(const auto sets, orphan::list(group.directory()));
-  std::uint64_t open = 0;
-  for (const orphan::Set& set : sets) open += set.open();
-  return open;
-}
+constexpr UpdateNumber kNever{std::numeric_limits<std::uint64_t>::max()};
 
 }  // namespace
 
@@ -80,11 +74,7 @@ Result<> Rejoiner::begin(const Position& common, const std::string& master) {
   copies_.close_all();
   HOTBACKUP_TRY(group_.journal().sync_through(group_.made()));
   HOTBACKUP_TRY(keep(common, master));
-  HOTBACKUP_ASSIGN(const auto open, count_open(group_));
-  if (open != 0)
-    group_.incidents().raise(kOrphans, "",
-                             std::to_string(open) + " updates were made here that " + master +
-                                 " does not have; they are kept as orphans");
+  HOTBACKUP_TRY(orphan::note_open(group_));
   HOTBACKUP_ASSIGN(wanted_, RecordFile::create(rejoin_wanted_path(group_), group_.permissions()));
   HOTBACKUP_ASSIGN(items_, RecordFile::create(rejoin_items_path(group_), group_.permissions()));
   HOTBACKUP_TRY(collect_touched(group_, state_.undo, *wanted_));
@@ -132,9 +122,26 @@ Result<> Rejoiner::resume(control::Group& group) {
   return rejoin->bytes == 0 ? remove_rejoin(group) : Result<>();
 }
 
+Result<> Rejoiner::call_off(control::Group& group) {
+  HOTBACKUP_ASSIGN(const auto rejoin, read_rejoin(group.directory()));
+  if (!rejoin || rejoin->phase != Rejoin::Phase::kOrphans) return {};
+  if (rejoin->undo.size() > 1)
+    return fail(ErrorCode::kRefused,
+                "the copies were being brought onto another master's history, which this one does "
+                "not go on from");
+  HOTBACKUP_ASSIGN(const auto set, orphan::read(group.directory(), rejoin->undo.front()));
+  HOTBACKUP_TRY(remove_rejoin(group));
+  HOTBACKUP_TRY(orphan::remove(group.directory(), set));
+  return orphan::note_open(group);
+}
+
 Result<std::optional<Rejoin>> pending_undo(const control::Group& group) {
   HOTBACKUP_ASSIGN(auto rejoin, read_rejoin(group.directory()));
-  if (!rejoin || rejoin->phase != Rejoin::Phase::kCut) return std::nullopt;
+  // Copies whose undoing was begun anew show nothing whole until that has been fetched.
+  if (rejoin && rejoin->phase == Rejoin::Phase::kOrphans && rejoin->undo.size() > 1)
+    rejoin->through = kNever;
+  else if (rejoin && rejoin->phase != Rejoin::Phase::kCut)
+    rejoin.reset();
   return rejoin;
 }
 

@@ -43,6 +43,10 @@ class Rejoiner {
   std::uint64_t orphans() const { return orphans_; }
   std::uint64_t bytes() const { return items_ ? items_->offset() : 0; }
 
+  /// The master's history holds everything here after all: what was kept is none of an orphan.
+  /// kRefused when the copies were touched already.
+  static Result<> call_off(control::Group& group);
+
   /// After a start: does what finish() had begun. Nothing to do is no error.
   static Result<> resume(control::Group& group);
 

@@ -192,6 +192,8 @@ asio::awaitable<void> Session::work_loop() {
     Result<> done;
     if (auto* hello = std::get_if<wire::Hello>(&work.front()))
       done = co_await greet(std::move(*hello));
+    else if (is_rejoin(work.front()))
+      done = co_await rejoin(std::move(work.front()));
     else
       done = co_await perform(std::move(work));
     if (!done) {

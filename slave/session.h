@@ -46,6 +46,7 @@ class Session {
   asio::awaitable<void> tick_loop();
   asio::awaitable<Result<>> greet(wire::Hello hello);
   asio::awaitable<Result<>> perform(std::vector<Work> work);
+  asio::awaitable<Result<>> rejoin(Work work);
   asio::awaitable<Result<>> send_rest();
   asio::awaitable<Result<>> receive_into(Result<wire::Message>& message);
   Error refuse(const Refusal& why);

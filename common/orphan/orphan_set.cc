@@ -204,4 +204,17 @@ Result<> remove(const std::string& group_directory, const Set& set) {
   return sync_directory(home(group_directory), {});
 }
 
+Result<> note_open(control::Group& group) {
+  HOTBACKUP_ASSIGN(const auto sets, list(group.directory()));
+  std::uint64_t open = 0;
+  for (const Set& set : sets) open += set.open();
+  if (open == 0)
+    group.incidents().clear("HB-orphans");
+  else
+    group.incidents().raise("HB-orphans", "",
+                            std::to_string(open) + " updates made here are not in the history of " +
+                                sets.back().master + "; they are kept as orphans");
+  return {};
+}
+
 }  // namespace hotbackup::orphan

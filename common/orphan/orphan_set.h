@@ -56,4 +56,7 @@ Result<> decide(const std::string& group_directory, const os::Permissions& permi
 /// A set of which every orphan was decided on goes.
 Result<> remove(const std::string& group_directory, const Set& set);
 
+/// Raises or clears the incident that says how many wait for a decision.
+Result<> note_open(control::Group& group);
+
 }  // namespace hotbackup::orphan
