@@ -20,6 +20,11 @@ ReceiverMachine::Time now() {
   return std::chrono::steady_clock::now();
 }
 
+bool is_rejoin(const Work& work) {
+  return std::holds_alternative<wire::Probe>(work) || std::holds_alternative<wire::Rewind>(work) ||
+         std::holds_alternative<wire::FetchEnd>(work);
+}
+
 /// A disk that is full or fails may work again: the master is to call again.
 wire::RefuseReason refusal_for(const Error& error, wire::RefuseReason otherwise) {
   const bool disk = error.code() == ErrorCode::kNoSpace || error.code() == ErrorCode::kIo;
