@@ -340,6 +340,8 @@ Result<> GroupService::perform_now(std::vector<Work>& work) {
 // One sync for all that waits; the applier starts while the answer is on its way.
 Result<> GroupService::append_frames(const std::vector<Work>& work) {
   journal::Journal& journal = group_->journal();
+  // The master goes on from where this journal ends: an unfinished rejoin was for nothing.
+  HOTBACKUP_TRY(Rejoiner::call_off(*group_));
   {
     HOTBACKUP_ASSIGN(auto lock, journal.lock());
     for (const Work& item : work) {

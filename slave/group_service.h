@@ -77,8 +77,6 @@ class GroupService {
                                                                    std::string master);
   /// One answer is complete: the next thing to ask for, as above.
   asio::awaitable<Result<std::optional<wire::Fetch>>> answered(Position at);
-  /// The master goes on from where this journal ends: an unfinished rejoin was for nothing.
-  asio::awaitable<Result<>> call_off_rejoin();
   /// Undoes an unfinished seed or rejoin.
   asio::awaitable<void> abandon_seed();
 

@@ -68,14 +68,6 @@ asio::awaitable<Result<std::optional<wire::Fetch>>> GroupService::answered(Posit
   co_return done;
 }
 
-asio::awaitable<Result<>> GroupService::call_off_rejoin() {
-  control::Group& group = *group_;
-  auto call_off = [&group] { return Rejoiner::call_off(group); };
-  Result<> done = co_await journal_worker_.run(call_off);
-  if (!done) group.incidents().raise(kStopped, "", done.error().text());
-  co_return done;
-}
-
 asio::awaitable<Result<>> Session::rejoin(Work work) {
   Result<std::optional<wire::Fetch>> next = std::nullopt;
   if (auto* probe = std::get_if<wire::Probe>(&work)) {

@@ -111,9 +111,9 @@ struct Group {
   std::string before_promote;  // shell commands, or empty
   std::string on_promote;
   std::string on_demote;
+  Rejoin rejoin = Rejoin::kRewind;
 
   // No effect yet.
-  Rejoin rejoin = Rejoin::kRewind;
   std::optional<milliseconds> test_period = std::chrono::seconds(30);
   std::vector<std::string> files;
   std::optional<milliseconds> rpo;

@@ -68,6 +68,9 @@ constexpr Entry kCatalogue[] = {
      "A program writes an environment without LMDB's locks and without the library: it damages "
      "every other program's snapshots, and what it wrote may be lost.",
      "stop it, start it under capture, then seed the slaves anew"},
+    {"HB-orphans", kWarning,
+     "Updates were made on this node that its new master does not have; they are kept here.",
+     "hotbackup orphans GROUP lists them; hotbackup orphans show, apply or drop decides on each"},
     {"HB-peer-key", kError,
      "The node that answers at a peer's address has another key than the one configured: another "
      "machine, or the peer has a new key.",
@@ -82,6 +85,13 @@ constexpr Entry kCatalogue[] = {
      "After the start of this machine an environment could not be brought level with the journal; "
      "nothing later than its last update is sent.",
      "mend what the text names; it is tried again by itself, and by hotbackup recover GROUP"},
+    {"HB-rejoin-asks", kError,
+     "This node holds updates that its new master does not have, and rejoin = \"ask\": it waits.",
+     "to keep them as orphans and go back: rejoin = \"rewind\" in the configuration, then reload"
+     " hotbackup-slave"},
+    {"HB-rejoin-stopped", kError,
+     "This node cannot be brought back onto its master's history.",
+     "seed anew, the old copies are kept aside: hotbackup init GROUP --role slave --replace"},
     {"HB-replaced", kError,
      "The data file of an environment was replaced: programs that have the old one open go on with "
      "it, and the copies are not of the new one.",
@@ -90,6 +100,11 @@ constexpr Entry kCatalogue[] = {
      "The keep-local rules of two nodes differ, so nothing is sent between them.",
      "make keep_local equal in both configurations and type hotbackup init GROUP --role ROLE again "
      "on both nodes"},
+    {"HB-slave-ahead", kError,
+     "A slave has updates that its master of the same epoch does not have: a machine was rolled "
+     "back, or a disk lied.",
+     "find out which node has the right data; then on the other: hotbackup init GROUP --role "
+     "slave --replace"},
     {"HB-slave-forgotten", kError,
      "The journal reached its limit and a slave was released: it needs a seed.",
      "nothing where it comes back as it was: it is seeded by itself; else on the slave: hotbackup "

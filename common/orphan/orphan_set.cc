@@ -89,10 +89,11 @@ Result<> read_decided(const std::string& directory, Set& set) {
   std::uint64_t number = 0;
   std::string what;
   std::int64_t time = 0;
-  while (in >> number >> what >> time) {
+  std::uint64_t became = 0;
+  while (in >> number >> what >> time >> became) {
     if (what != "applied" && what != "dropped") return damaged(path);
-    set.decided[UpdateNumber(number)] = {what == "applied",
-                                         WallTime(std::chrono::nanoseconds(time))};
+    set.decided[UpdateNumber(number)] = {
+        what == "applied", WallTime(std::chrono::nanoseconds(time)), UpdateNumber(became)};
   }
   return in.eof() ? Result<>() : damaged(path);
 }
@@ -189,7 +190,8 @@ Result<> decide(const std::string& group_directory, const os::Permissions& permi
   std::string lines;
   for (const auto& [decided, how] : set.decided)
     lines += std::to_string(decided.value) + (how.applied ? " applied " : " dropped ") +
-             std::to_string(how.time.time_since_epoch().count()) + "\n";
+             std::to_string(how.time.time_since_epoch().count()) + " " +
+             std::to_string(how.became.value) + "\n";
   return control::write_sealed(place(group_directory, set.name) + "/decided", kDecidedTitle, lines,
                                permissions);
 }

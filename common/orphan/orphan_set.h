@@ -18,6 +18,7 @@ namespace hotbackup::orphan {
 struct Decision {
   bool applied = false;  // else dropped
   WallTime time;
+  UpdateNumber became;  // the master's update; of one that was applied
 };
 
 /// One set: everything that the node's journal held after the last position it had in common with

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/roles/loss.h"
+#include "common/roles/orphan_apply.h"
 #include "common/roles/switch_over.h"
 
 namespace hotbackup::roles {
@@ -153,6 +154,10 @@ Result<> Responder::act(const Here& here, const wire::Ask& ask, wire::Answer& an
     case Kind::kCancel:
       cancelled_.insert(ask.token);
       return {};
+    case Kind::kOrphan: {
+      HOTBACKUP_ASSIGN(answer.report, take_orphan(here.group, ask));
+      return {};
+    }
     case Kind::kSwitch: {
       const auto switched = switch_over(here, ask.node_name, ask.compare);
       if (!switched) return fail(switched.error());

@@ -210,6 +210,8 @@ void put(const Ask& from, proto::Message& to) {
   ask.set_number(from.number.value);
   ask.set_compare(from.compare);
   ask.set_content(from.content);
+  ask.set_body(from.body);
+  ask.set_last(from.last);
 }
 
 Result<Message> get(const proto::Ask& from) {
@@ -228,7 +230,9 @@ Result<Message> get(const proto::Ask& from) {
              UpdateNumber(from.from()),
              UpdateNumber(from.number()),
              from.compare(),
-             from.content()};
+             from.content(),
+             from.body(),
+             from.last()};
 }
 
 void put(const Answer& from, proto::Message& to) {

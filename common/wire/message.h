@@ -121,6 +121,7 @@ struct Ask {
     kTakeOver = 3,
     kCancel = 4,
     kSwitch = 5,
+    kOrphan = 6,
   };
   std::uint32_t protocol = kProtocolVersion;
   std::string program;
@@ -135,6 +136,8 @@ struct Ask {
   UpdateNumber number;
   bool compare = false;
   std::uint64_t content = 0;
+  std::string body;
+  bool last = false;
 };
 
 struct Answer {

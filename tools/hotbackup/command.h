@@ -51,6 +51,8 @@ void add_role(CLI::App& app, Session& session);
 void add_scope(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);
 void add_wait(CLI::App& app, Session& session);
+void add_orphans(CLI::App& app, Session& session);
+void add_orphan_write(CLI::App& app, Session& session);
 void add_apply_commands(CLI::App& app, Session& session);
 void add_promote(CLI::App& app, Session& session);
 void add_switch(CLI::App& app, Session& session);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/hotbackup/group_status.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -264,6 +266,7 @@ Result<GroupStatus> read_status(const config::Configuration& configuration,
     status.master_address = config::to_text(master->addresses.front());
   read_tables(group, settings, status);
   read_numbers(group, settings, status);
+  status.rejoining = ::access((group.directory() + "/rejoin").c_str(), F_OK) == 0;
   if (status.role == control::Role::kSlave) HOTBACKUP_TRY(read_applying(group, settings, status));
   read_journal(group, settings, status);
   status.now = wall_now();

@@ -99,6 +99,7 @@ struct GroupStatus {
   std::vector<EnvironmentStatus> environments;
   std::vector<Incident> incidents;
   JournalStatus journal;
+  bool rejoining = false;  // on the way back onto another master's history
   control::ApplyState applying = control::ApplyState::kRunning;  // of a slave
   std::uint64_t stopped_at = 0;  // the update that cannot be applied
   ServerStatus server;           // the one that serves the group in its role

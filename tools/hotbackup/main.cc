@@ -86,6 +86,8 @@ int run(int count, char** words) {
   cli::add_scope(app, session);
   cli::add_log(app, session);
   cli::add_wait(app, session);
+  cli::add_orphans(app, session);
+  cli::add_orphan_write(app, session);
   cli::add_apply_commands(app, session);
   cli::add_promote(app, session);
   cli::add_switch(app, session);

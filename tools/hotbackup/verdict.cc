@@ -196,6 +196,8 @@ Verdict judge_slave(const GroupStatus& status) {
     return {false,
             with_next(loses + ": " + status.server.program + " " + server_text(status.server),
                       restart_hint(status.server))};
+  if (status.rejoining)
+    return {false, "REJOINING: the copy still shows what only this node had; nothing to do but wait"};
   if (empty || peer->link != LinkState::kStreaming || silent(status, *peer)) {
     const auto [why, next] = trouble(status, *peer);
     return {false, with_next(loses + ": " + why, next)};
@@ -287,6 +289,7 @@ std::string peer_state(const GroupStatus& status, const PeerStatus& peer) {
 std::string group_state(const GroupStatus& status) {
   if (!status.initialised) return "not initialised";
   if (status.role == Role::kNone || status.os_error != 0 || !status.server.alive) return "stopped";
+  if (status.rejoining) return "rejoining";
   if (std::any_of(status.environments.begin(), status.environments.end(),
                   [](const EnvironmentStatus& environment) { return environment.unlogged; }))
     return "unlogged";
