@@ -77,6 +77,8 @@ class GroupService {
                                                                    std::string master);
   /// One answer is complete: the next thing to ask for, as above.
   asio::awaitable<Result<std::optional<wire::Fetch>>> answered(Position at);
+  /// The master no longer has the history that would lead back: what the setting `rejoin` says.
+  asio::awaitable<void> history_gone(std::string master);
   /// Undoes an unfinished seed or rejoin.
   asio::awaitable<void> abandon_seed();
 

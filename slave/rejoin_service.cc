@@ -68,6 +68,27 @@ asio::awaitable<Result<std::optional<wire::Fetch>>> GroupService::answered(Posit
   co_return done;
 }
 
+// Only of a node that was master: a slave whose history is gone has nothing that its master lacks.
+asio::awaitable<void> GroupService::history_gone(std::string master) {
+  if (group_->role() != control::Role::kFenced ||
+      configuration_.rejoin != config::Rejoin::kRewindOrSeed)
+    co_return;
+  auto work = [this, &master]() -> Result<> {
+    applier_->stop();
+    auto begun = begin_anew(*group_, copies_, master);
+    auto started = start_applier();
+    return begun ? started : begun;
+  };
+  const Result<> done = co_await journal_worker_.run(work);
+  note_disk(done ? nullptr : &done.error());
+  if (done)
+    spdlog::warn("{}: {} no longer has the history that leads back: a seed will follow, the old "
+                 "environments are kept aside",
+                 configuration_.name, master);
+  else
+    group_->incidents().raise(kStopped, "", done.error().text());
+}
+
 asio::awaitable<Result<>> Session::rejoin(Work work) {
   Result<std::optional<wire::Fetch>> next = std::nullopt;
   if (auto* probe = std::get_if<wire::Probe>(&work)) {

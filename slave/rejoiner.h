@@ -63,6 +63,12 @@ class Rejoiner {
   std::optional<Position> at_;
 };
 
+/// Where history is not kept far enough back: updates since the last that this master is known to
+/// have are kept as orphans, a copy of each environment as PATH.replaced-at-N, and the journal
+/// begins anew, so that the next link seeds. The applier is stopped. kNoSpace when the disk is full;
+/// then nothing has been given up.
+Result<> begin_anew(control::Group& group, Copies& copies, const std::string& master);
+
 /// What was fetched, for the applier: undone before the first update that it applies.
 /// Nothing when no rejoin has come that far.
 Result<std::optional<Rejoin>> pending_undo(const control::Group& group);

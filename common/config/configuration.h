@@ -35,7 +35,7 @@ enum class Severity { kNotice, kWarning, kError };
 enum class AtLimit { kAlarm, kWait, kRefuse };
 enum class WaitFor { kJournaled, kApplied };
 enum class Apply { kAtOnce, kPaused };
-enum class Rejoin { kAsk, kRewind };
+enum class Rejoin { kAsk, kRewind, kRewindOrSeed };
 enum class AtJournalLimit { kForgetSlave, kRefuse, kAlarm };
 
 struct Node {

@@ -261,12 +261,7 @@ class FileReader {
     for (const auto& [key, command] : hooks)
       if (const std::string* text = reader.string(key); text != nullptr && *text != "off")
         *command = *text;
-    const std::string* rejoin = reader.string("rejoin");
-    if (rejoin != nullptr && *rejoin == "rewind or seed") {
-      reader.promise("rejoin", {"rewind", "ask"}, any_text);
-    } else {
-      reader.read("rejoin", group.rejoin, one_of(kRejoin));
-    }
+    reader.read("rejoin", group.rejoin, one_of(kRejoin));
     if (const std::string* text = reader.string("apply"); text && *text == "paused") {
       group.apply = Apply::kPaused;
     } else {

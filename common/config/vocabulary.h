@@ -25,7 +25,9 @@ inline constexpr std::array kAtLimit = std::to_array<Word<AtLimit>>(
 inline constexpr std::array kWaitFor = std::to_array<Word<WaitFor>>(
     {{"journaled", WaitFor::kJournaled}, {"applied", WaitFor::kApplied}});
 inline constexpr std::array kRejoin =
-    std::to_array<Word<Rejoin>>({{"ask", Rejoin::kAsk}, {"rewind", Rejoin::kRewind}});
+    std::to_array<Word<Rejoin>>({{"ask", Rejoin::kAsk},
+                                 {"rewind", Rejoin::kRewind},
+                                 {"rewind or seed", Rejoin::kRewindOrSeed}});
 inline constexpr std::array kAtJournalLimit =
     std::to_array<Word<AtJournalLimit>>({{"forget slave", AtJournalLimit::kForgetSlave},
                                          {"refuse", AtJournalLimit::kRefuse},

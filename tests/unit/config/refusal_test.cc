@@ -153,7 +153,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 
 TEST_CASE("a promise that this version does not keep is refused") {
   for (const char* promise :
-       {"rejoin = 'rewind or seed'", "apply = '3 h'", "post_restore = 'x'", "drill = 'x'",
+       {"apply = '3 h'", "post_restore = 'x'", "drill = 'x'",
         "saves = {full = 'daily 02:00'}", "saves = {into = ['/x']}",
         "saves = {differential = '15 min'}", "saves = {keep = '14 days'}",
         "saves = {filter = 'gpg'}", "env = [{name = 'e', capture = 'auto'}]",
@@ -168,7 +168,7 @@ TEST_CASE("a promise that this version does not keep is refused") {
 
 TEST_CASE("nonsense for such a promise is called what it is") {
   for (const char* nonsense :
-       {"at_limit = 'panic'", "lease = 'long'", "apply = 'never'", "loss_limit = 'some'",
+       {"at_limit = 'panic'", "rejoin = 'seed'", "lease = 'long'", "apply = 'never'", "loss_limit = 'some'",
         "saves = {differential = 'x'}", "env = [{name = 'e', capture = 'magic'}]"}) {
     const std::string message = refusal(kGroup + nonsense + "\n");
     CAPTURE(message);
