@@ -477,6 +477,9 @@ asio::awaitable<void> GroupService::watch_way_home() {
 }
 
 void GroupService::note_streaming() {
+  if (std::exchange(verdict_shown_, false))
+    for (const char* code : {"HB-slave-ahead", "HB-rejoin-asks", "HB-rejoin-stopped"})
+      group_->incidents().clear_all(code);
   if (group_->role() != control::Role::kFenced) return;
   if (const auto changed = group_->become_slave(); !changed)
     spdlog::error("{}: {}", configuration_.name, changed.error().text());

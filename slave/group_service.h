@@ -77,8 +77,9 @@ class GroupService {
                                                                    std::string master);
   /// One answer is complete: the next thing to ask for, as above.
   asio::awaitable<Result<std::optional<wire::Fetch>>> answered(Position at);
-  /// The master no longer has the history that would lead back: what the setting `rejoin` says.
-  asio::awaitable<void> history_gone(std::string master);
+  /// Why a link has ended, where it was the master's verdict: an incident, or where history is not
+  /// kept any more what the setting `rejoin` says.
+  asio::awaitable<void> heard(Error why, std::string master);
   /// Undoes an unfinished seed or rejoin.
   asio::awaitable<void> abandon_seed();
 
@@ -101,6 +102,7 @@ class GroupService {
   Result<> start_applier();
   Result<> mend_applier();
   Result<std::optional<wire::Fetch>> go_on_rejoining();
+  Result<> begin_from_nothing(const std::string& master);
   Result<> settle_copies();
   Result<> perform_now(std::vector<Work>& work);
   Result<> append_frames(const std::vector<Work>& work);
@@ -117,6 +119,7 @@ class GroupService {
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end
   bool closing_ = false;
+  bool verdict_shown_ = true;  // perhaps an incident that a link which streams clears
   bool settled_ = false;                                            // the copies are the applier's
   bool disk_full_ = false;                                          // said so
   std::uint32_t failures_seen_ = 0;                                 // of the tail

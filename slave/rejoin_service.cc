@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kAsks[] = "HB-rejoin-asks";
 constexpr char kStopped[] = "HB-rejoin-stopped";
+constexpr char kAhead[] = "HB-slave-ahead";
 
 }  // namespace
 
@@ -68,21 +69,28 @@ asio::awaitable<Result<std::optional<wire::Fetch>>> GroupService::answered(Posit
   co_return done;
 }
 
-// Only of a node that was master: a slave whose history is gone has nothing that its master lacks.
-asio::awaitable<void> GroupService::history_gone(std::string master) {
-  if (group_->role() != control::Role::kFenced ||
+// On the journal thread.
+Result<> GroupService::begin_from_nothing(const std::string& master) {
+  applier_->stop();
+  auto begun = begin_anew(*group_, copies_, master);
+  auto started = start_applier();
+  return begun ? started : begun;
+}
+
+// A slave that was never master has nothing that its master lacks: it is seeded as a person says.
+asio::awaitable<void> GroupService::heard(Error why, std::string master) {
+  verdict_shown_ = true;
+  if (why.code() == ErrorCode::kDiverged) group_->incidents().raise(kAhead, master, why.text());
+  if (why.code() == ErrorCode::kRefused && rejoiner_ != nullptr)
+    group_->incidents().raise(kStopped, "", why.text());
+  if (why.code() != ErrorCode::kGap || group_->role() != control::Role::kFenced ||
       configuration_.rejoin != config::Rejoin::kRewindOrSeed)
     co_return;
-  auto work = [this, &master]() -> Result<> {
-    applier_->stop();
-    auto begun = begin_anew(*group_, copies_, master);
-    auto started = start_applier();
-    return begun ? started : begun;
-  };
+  auto work = [this, &master] { return begin_from_nothing(master); };
   const Result<> done = co_await journal_worker_.run(work);
   note_disk(done ? nullptr : &done.error());
   if (done)
-    spdlog::warn("{}: {} no longer has the history that leads back: a seed will follow, the old "
+    spdlog::warn("{}: {} no longer has the history that leads back: a seed follows, and the old "
                  "environments are kept aside",
                  configuration_.name, master);
   else

@@ -144,8 +144,7 @@ asio::awaitable<Result<>> Session::receive_into(Result<wire::Message>& message) 
 asio::awaitable<void> Session::finish_work(Error why) {
   machine_.set_reading(false, now());
   if (service_ != nullptr) co_await queue_.wait_until_idle();
-  if (service_ != nullptr && why.code() == ErrorCode::kGap)
-    co_await service_->history_gone(machine_.peer().node_name);
+  if (service_ != nullptr) co_await service_->heard(why, machine_.peer().node_name);
   end(std::move(why));
 }
 
