@@ -2,6 +2,7 @@
 // What group service and session do for a rejoin. docs/decisions/0031-rejoin.md.
 #include <spdlog/spdlog.h>
 
+#include "common/retention/claims.h"
 #include "slave/group_service.h"
 #include "slave/session.h"
 
@@ -11,6 +12,15 @@ namespace {
 constexpr char kAsks[] = "HB-rejoin-asks";
 constexpr char kStopped[] = "HB-rejoin-stopped";
 constexpr char kAhead[] = "HB-slave-ahead";
+
+/// What other nodes and the archive have of this node's old history proves nothing about the new.
+Result<> forget_beyond(control::Group& group, UpdateNumber common) {
+  return retention::change_record(group, [common](retention::Record& record) {
+    record.archived = std::min(record.archived, common);
+    std::erase_if(record.claims,
+                  [common](const retention::Claim& claim) { return claim.at.number > common; });
+  });
+}
 
 }  // namespace
 
@@ -50,6 +60,7 @@ asio::awaitable<Result<std::optional<wire::Fetch>>> GroupService::begin_rejoin(P
     applier_->stop();
     rejoiner_ = std::make_unique<Rejoiner>(*group_, copies_);
     HOTBACKUP_TRY(rejoiner_->begin(common, master));
+    HOTBACKUP_TRY(forget_beyond(*group_, common.number));
     return go_on_rejoining();
   };
   auto begun = co_await journal_worker_.run(begin);
