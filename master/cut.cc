@@ -80,15 +80,15 @@ Result<> Cut::open_all(control::Group& group) {
     options.read_only = true;
     HOTBACKUP_ASSIGN(auto environment, lmdb::Environment::open(options));
     bodies.push_back(recovery::describe(*entry, environment.get()).body);
-    environments.push_back(std::make_unique<CutEnvironment>(bodies.back().number, std::move(environment)));
+    environments.push_back(
+        std::make_unique<CutEnvironment>(bodies.back().number, std::move(environment)));
     HOTBACKUP_ASSIGN(environments.back()->rules, group.keep_local(entry->configured));
   }
   return {};
 }
 
 /// False when an environment has joined in the meantime.
-Result<bool> Cut::begin_all(control::Group& group,
-                                   std::chrono::steady_clock::time_point deadline) {
+Result<bool> Cut::begin_all(control::Group& group, std::chrono::steady_clock::time_point deadline) {
   HOTBACKUP_ASSIGN(auto lock, group.journal().lock());
   if (group.environment_count() != joined_) return false;
   // Nobody opens a slot without the lock; those that are open clear by themselves.

@@ -34,7 +34,7 @@ struct FetchSource::Place {
   update::Database database;  // the one being given out
   unsigned flags = 0;
   std::unique_ptr<MDB_cursor, CloseCursor> cursor;  // on an item that is due
-  bool whole = false;                               // the next item follows, else the next duplicate
+  bool whole = false;  // the next item follows, else the next duplicate
   ItemWriter items;
 };
 

@@ -24,7 +24,8 @@ class FetchSource {
 
   /// A body of operations that undo: kDeleteKey asks for that key with all its duplicates, kDrop
   /// for a whole database, kClear of the main database for the whole environment. What is not there
-  /// here gets no answer. kNotFound for an environment that is not here. The one before is given out.
+  /// here gets no answer. kNotFound for an environment that is not here. The one before is given
+  /// out.
   Result<> want(EnvironmentNumber environment, std::string_view body);
   /// The next piece of the answer, operations to follow those of the request; false at the end.
   Result<bool> next(std::string& body);

@@ -56,7 +56,8 @@ Result<> SeedSource::Walk::fill(std::string& body) {
       continue;
     }
     if (database.main && databases.size() > 1) {
-      HOTBACKUP_ASSIGN(const bool named, lmdb::is_named_database(*cut->snapshot, database.flags, *item));
+      HOTBACKUP_ASSIGN(const bool named,
+                       lmdb::is_named_database(*cut->snapshot, database.flags, *item));
       if (named) continue;
     }
     if (cut->rules.keeps(database, item->key)) continue;

@@ -135,8 +135,8 @@ Result<> SenderMachine::compare(UpdateNumber published, const Result<Position>& 
 // the right one.
 Result<> SenderMachine::diverged(UpdateNumber published, std::string why) {
   if (peer_position_.epoch.counter >= published_.epoch.counter)
-    return fail(refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged,
-                       options_.peer_name + why));
+    return fail(
+        refuse(wire::RefuseReason::kDiverged, ErrorCode::kDiverged, options_.peer_name + why));
   differs_ = std::min(published, peer_position_.number).next();
   phase_ = Phase::kProbing;
   return {};

@@ -82,7 +82,7 @@ class Session {
   net::Signal pause_;
   std::unique_ptr<journal::Reader> reader_;
   std::optional<Error> error_;
-  UpdateNumber seeded_at_;  // of the seed this link began with
+  UpdateNumber seeded_at_;                     // of the seed this link began with
   std::unique_ptr<FetchSource> fetch_source_;  // seed_worker_'s
   bool searching_ = false;                     // for the last common position
   bool released_ = false;

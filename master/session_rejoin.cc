@@ -21,7 +21,6 @@ Result<std::vector<Position>> look_up(control::Group& group,
   return positions;
 }
 
-
 /// What follows the common position is kept for this slave from here on.
 Result<std::unique_ptr<FetchSource>> take_cut(control::Group& group, std::string_view peer,
                                               const Position& common) {
@@ -68,8 +67,8 @@ asio::awaitable<Result<>> Session::answer_fetch() {
   auto want = [&source, &asked] { return source.want(asked.environment, asked.body); };
   const Result<> wanted = co_await seed_worker_.run(want);
   if (!wanted)
-    co_return fail(machine_.refuse(wire::RefuseReason::kOther, wanted.error().code(),
-                                   wanted.error().text()));
+    co_return fail(
+        machine_.refuse(wire::RefuseReason::kOther, wanted.error().code(), wanted.error().text()));
   while (true) {
     while (!machine_.wants_fetch_part()) co_await feed_.wait();
     std::string body;

@@ -35,7 +35,8 @@ Result<> copy_aside(Copy& copy, const std::string& path, bool subdirectory, mode
   if (subdirectory && ::mkdir(unfinished.c_str(), 0700) != 0 && errno != EEXIST)
     return fail_errno("making " + unfinished);
   {
-    const os::UniqueFd to(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0777));
+    const os::UniqueFd to(
+        ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0777));
     if (!to) return fail_errno("making " + file);
     if (const int rc = mdb_env_copyfd2(copy.environment().get(), to.get(), MDB_CP_COMPACT); rc != 0)
       return lmdb::fail_lmdb("keeping " + path, rc);

@@ -119,10 +119,10 @@ class GroupService {
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end
   bool closing_ = false;
-  bool verdict_shown_ = true;  // perhaps an incident that a link which streams clears
-  bool settled_ = false;                                            // the copies are the applier's
-  bool disk_full_ = false;                                          // said so
-  std::uint32_t failures_seen_ = 0;                                 // of the tail
+  bool verdict_shown_ = true;        // perhaps an incident that a link which streams clears
+  bool settled_ = false;             // the copies are the applier's
+  bool disk_full_ = false;           // said so
+  std::uint32_t failures_seen_ = 0;  // of the tail
   std::optional<std::chrono::steady_clock::time_point> failed_at_;  // the journal's disk, last
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through

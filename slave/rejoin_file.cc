@@ -36,12 +36,11 @@ Result<std::optional<Rejoin>> read_rejoin(const std::string& group_directory) {
   std::istringstream in(*text);
   std::string word[4];
   std::string phase;
-  in >> word[0] >> phase >> word[1] >> rejoin.base.value >> word[2] >>
-      rejoin.common.number.value >> rejoin.common.epoch.counter >>
-      rejoin.common.epoch.node.value >> rejoin.common.chain.low >> rejoin.common.chain.high >>
-      word[3] >> rejoin.through.value >> rejoin.bytes;
-  bool known = in && word[0] == "phase" && word[1] == "base" && word[2] == "common" &&
-               word[3] == "through";
+  in >> word[0] >> phase >> word[1] >> rejoin.base.value >> word[2] >> rejoin.common.number.value >>
+      rejoin.common.epoch.counter >> rejoin.common.epoch.node.value >> rejoin.common.chain.low >>
+      rejoin.common.chain.high >> word[3] >> rejoin.through.value >> rejoin.bytes;
+  bool known =
+      in && word[0] == "phase" && word[1] == "base" && word[2] == "common" && word[3] == "through";
   for (std::string undo; known && in >> undo;) {
     known = undo == "undo" && in >> undo;
     rejoin.undo.push_back(undo);

@@ -21,7 +21,7 @@ struct Rejoin {
   Phase phase = Phase::kOrphans;
   /// The copies hold exactly the updates through this, but for what the sets in `undo` touched.
   UpdateNumber base;
-  Position common;               // with the new master
+  Position common;                // with the new master
   std::vector<std::string> undo;  // names of orphan sets
   // From kFetched on:
   UpdateNumber through;     // the master's number that the fetched items show

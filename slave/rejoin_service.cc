@@ -101,9 +101,10 @@ asio::awaitable<void> GroupService::heard(Error why, std::string master) {
   const Result<> done = co_await journal_worker_.run(work);
   note_disk(done ? nullptr : &done.error());
   if (done)
-    spdlog::warn("{}: {} no longer has the history that leads back: a seed follows, and the old "
-                 "environments are kept aside",
-                 configuration_.name, master);
+    spdlog::warn(
+        "{}: {} no longer has the history that leads back: a seed follows, and the old "
+        "environments are kept aside",
+        configuration_.name, master);
   else
     group_->incidents().raise(kStopped, "", done.error().text());
 }
@@ -125,9 +126,9 @@ asio::awaitable<Result<>> Session::rejoin(Work work) {
   }
   if (!next) {
     const bool refused = next.error().code() == ErrorCode::kRefused;
-    co_return fail(machine_.refuse(
-        refused ? wire::RefuseReason::kDiverged : wire::RefuseReason::kNotReady,
-        next.error().code(), next.error().text()));
+    co_return fail(
+        machine_.refuse(refused ? wire::RefuseReason::kDiverged : wire::RefuseReason::kNotReady,
+                        next.error().code(), next.error().text()));
   }
   if (*next)
     machine_.fetch(std::move(**next));

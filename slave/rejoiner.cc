@@ -96,8 +96,8 @@ Result<> Rejoiner::part(EnvironmentNumber environment, std::string_view body) {
 
 Result<> Rejoiner::answered(const Position& at) {
   if (at.number <= state_.common.number || (at_ && *at_ != at))
-    return fail(ErrorCode::kProtocol, "the answers show update " +
-                                          std::to_string(at.number.value) + ": that cannot be");
+    return fail(ErrorCode::kProtocol,
+                "the answers show update " + std::to_string(at.number.value) + ": that cannot be");
   at_ = at;
   return {};
 }

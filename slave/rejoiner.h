@@ -65,8 +65,8 @@ class Rejoiner {
 
 /// Where history is not kept far enough back: updates since the last that this master is known to
 /// have are kept as orphans, a copy of each environment as PATH.replaced-at-N, and the journal
-/// begins anew, so that the next link seeds. The applier is stopped. kNoSpace when the disk is full;
-/// then nothing has been given up.
+/// begins anew, so that the next link seeds. The applier is stopped. kNoSpace when the disk is
+/// full; then nothing has been given up.
 Result<> begin_anew(control::Group& group, Copies& copies, const std::string& master);
 
 /// What was fetched, for the applier: undone before the first update that it applies.

@@ -140,9 +140,9 @@ Result<> collect_touched(control::Group& group, const std::vector<std::string>& 
   Requests requests(wanted);
   for (const auto& [number, environment] : touched) {
     if (environment.main_flags)
-      return fail(ErrorCode::kRefused,
-                  "the main database of environment " + std::to_string(number.value) +
-                      " was given other flags, which cannot be taken back");
+      return fail(ErrorCode::kRefused, "the main database of environment " +
+                                           std::to_string(number.value) +
+                                           " was given other flags, which cannot be taken back");
     HOTBACKUP_TRY(ask_for_whole(number, environment, requests));
   }
   Remembered remembered;

@@ -34,8 +34,8 @@ inline constexpr std::array kAtJournalLimit =
                                          {"alarm", AtJournalLimit::kAlarm}});
 
 inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp", "heartbeat_url"};
-inline constexpr std::string_view kGroupWithoutEffect[] = {
-    "test_period", "files", "rpo", "rto", "reports"};
+inline constexpr std::string_view kGroupWithoutEffect[] = {"test_period", "files", "rpo", "rto",
+                                                           "reports"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

@@ -89,8 +89,7 @@ constexpr Entry kCatalogue[] = {
      "This node holds updates that its new master does not have, and rejoin = \"ask\": it waits.",
      "to keep them as orphans and go back: rejoin = \"rewind\" in the configuration, then reload"
      " hotbackup-slave"},
-    {"HB-rejoin-stopped", kError,
-     "This node cannot be brought back onto its master's history.",
+    {"HB-rejoin-stopped", kError, "This node cannot be brought back onto its master's history.",
      "seed anew, the old copies are kept aside: hotbackup init GROUP --role slave --replace"},
     {"HB-replaced", kError,
      "The data file of an environment was replaced: programs that have the old one open go on with "

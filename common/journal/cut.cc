@@ -41,7 +41,8 @@ Result<> copy_range(os::File& from, os::File& to, std::uint64_t begin, std::uint
 Result<> Journal::cut_after(os::SharedLock& lock, const Position& at) {
   (void)lock;
   if (tail_.made.load() < at.number.value)
-    return fail(ErrorCode::kGap, "the journal ends before update " + std::to_string(at.number.value));
+    return fail(ErrorCode::kGap,
+                "the journal ends before update " + std::to_string(at.number.value));
   HOTBACKUP_ASSIGN(auto segments, list_segments(directory_));
   const auto after = std::upper_bound(segments.begin(), segments.end(), at.number.next());
   if (after == segments.begin())

@@ -74,8 +74,7 @@ Result<> copy_frames(control::Group& group, const Position& common, os::Director
     return fail(ErrorCode::kCorrupt, "the journal ends before what was made");
   set.epoch = reader.position().epoch;
   HOTBACKUP_TRY(file->write_at(
-      0, journal::encode_segment_header(
-             {group.id(), first, common.chain, common.epoch, offset})));
+      0, journal::encode_segment_header({group.id(), first, common.chain, common.epoch, offset})));
   HOTBACKUP_TRY(file->sync_data());
   return to.sync();
 }
@@ -150,8 +149,8 @@ Result<std::string> write(control::Group& group, const Position& common,
   const std::string directory = group.directory();
   os::Permissions inside = group.permissions();
   inside.mode |= 0700 | (inside.mode & 0444) >> 2;  // whoever may read may enter
-  HOTBACKUP_ASSIGN(const auto end, journal::position_at(group.journal_directory(), group.id(),
-                                                        set.last));
+  HOTBACKUP_ASSIGN(const auto end,
+                   journal::position_at(group.journal_directory(), group.id(), set.last));
   const std::string name = set_name(common, set.last, end.epoch);
   const std::string path = place(directory, name);
   if (::access(path.c_str(), F_OK) == 0) return name;
@@ -163,8 +162,8 @@ Result<std::string> write(control::Group& group, const Position& common,
     HOTBACKUP_ASSIGN(auto to, os::open_directory(unfinished, group.permissions()));
     HOTBACKUP_TRY(copy_frames(group, common, *to, set));
   }
-  HOTBACKUP_TRY(control::write_sealed(unfinished + "/set", kSetTitle, described(set),
-                                      group.permissions()));
+  HOTBACKUP_TRY(
+      control::write_sealed(unfinished + "/set", kSetTitle, described(set), group.permissions()));
   if (::rename(unfinished.c_str(), path.c_str()) != 0) return fail_errno("naming " + path);
   HOTBACKUP_TRY(sync_directory(home(directory), group.permissions()));
   HOTBACKUP_TRY(sync_directory(directory, group.permissions()));

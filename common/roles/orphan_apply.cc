@@ -87,9 +87,9 @@ Result<std::string> perform_staged(control::Group& group, const std::string& pat
   HOTBACKUP_ASSIGN(const auto program, find_command());
   net::Command command;
   command.shell =
-      "exec \"$PROGRAM\" run -- \"$PROGRAM\" orphan-write \"$GROUP\" \"$REQUEST\" >\"$REQUEST.out\"";
-  command.environment = {
-      {"PROGRAM", program}, {"GROUP", group.directory()}, {"REQUEST", path}};
+      "exec \"$PROGRAM\" run -- \"$PROGRAM\" orphan-write \"$GROUP\" \"$REQUEST\" "
+      ">\"$REQUEST.out\"";
+  command.environment = {{"PROGRAM", program}, {"GROUP", group.directory()}, {"REQUEST", path}};
   command.limit = kPerformLimit;
   if (auto ran = run_here(std::move(command)); !ran) return fail(std::move(ran).error());
   return os::read_file(path + ".out");
@@ -133,8 +133,8 @@ Result<std::string> send_orphan(const Here& here, const std::string& master,
                                 const std::string& request) {
   auto link = PeerLink::open(here, master, kReachLimit);
   if (!link)
-    return fail(ErrorCode::kFenced, "the master " + master +
-                                        " cannot be reached: " + link.error().text());
+    return fail(ErrorCode::kFenced,
+                "the master " + master + " cannot be reached: " + link.error().text());
   wire::Ask ask;
   ask.kind = wire::Ask::Kind::kOrphan;
   ask.token = random_token();

@@ -12,9 +12,9 @@ namespace hotbackup::roles {
 
 /// What lies in the file that the writing process gets: these lines, then the orphan's frames.
 struct OrphanRequest {
-  UpdateNumber after;                // the last update that both histories have
-  std::vector<std::uint64_t> ours;   // updates that orphans of the same set became already
-  bool overwrite = false;            // also where the master has changed the same item since
+  UpdateNumber after;               // the last update that both histories have
+  std::vector<std::uint64_t> ours;  // updates that orphans of the same set became already
+  bool overwrite = false;           // also where the master has changed the same item since
   std::string frames;
 };
 /// A larger update does not go this way.

@@ -315,10 +315,10 @@ const bool kQuiet = [] {
 
 std::string_view message_name(const Message& message) {
   constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
-      "hello",    "welcome", "refusal",         "stream",    "seed begin", "seed part",
-      "seed end", "frames",  "acknowledgement", "heartbeat", "question",   "answer",
-      "probe",    "agreement", "rewind",        "request",   "end of an answer",
-      "end of a rewind"};
+      "hello",     "welcome",          "refusal",        "stream",          "seed begin",
+      "seed part", "seed end",         "frames",         "acknowledgement", "heartbeat",
+      "question",  "answer",           "probe",          "agreement",       "rewind",
+      "request",   "end of an answer", "end of a rewind"};
   return kNames[message.index()];
 }
 

@@ -181,9 +181,9 @@ struct FetchEnd {
 
 struct Rewound {};
 
-using Message = std::variant<Hello, Welcome, Refuse, Stream, SeedBegin, SeedPart, SeedEnd, Frames,
-                             Acknowledge, Heartbeat, Ask, Answer, Probe, Agree, Rewind, Fetch,
-                             FetchEnd, Rewound>;
+using Message =
+    std::variant<Hello, Welcome, Refuse, Stream, SeedBegin, SeedPart, SeedEnd, Frames, Acknowledge,
+                 Heartbeat, Ask, Answer, Probe, Agree, Rewind, Fetch, FetchEnd, Rewound>;
 
 /// "hello", "seed part" …: for error texts.
 std::string_view message_name(const Message& message);

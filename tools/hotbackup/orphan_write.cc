@@ -30,13 +30,14 @@ Result<EnvironmentNumber> for_each_operation(
     std::string_view frames, const std::function<Result<>(const Operation&)>& visit) {
   EnvironmentNumber environment;
   while (!frames.empty()) {
-    HOTBACKUP_ASSIGN(const auto header, journal::decode(frames.substr(0, journal::kFrameHeaderBytes)));
+    HOTBACKUP_ASSIGN(const auto header,
+                     journal::decode(frames.substr(0, journal::kFrameHeaderBytes)));
     const std::size_t size = journal::frame_bytes(header.body_bytes);
     if (size > frames.size() || header.kind != journal::FrameKind::kUpdate)
       return fail(ErrorCode::kCorrupt, "not the frames of an update");
     environment = header.environment;
-    HOTBACKUP_TRY(update::read_body(frames.substr(journal::kFrameHeaderBytes, header.body_bytes),
-                                    visit));
+    HOTBACKUP_TRY(
+        update::read_body(frames.substr(journal::kFrameHeaderBytes, header.body_bytes), visit));
     frames.remove_prefix(size);
   }
   return environment;

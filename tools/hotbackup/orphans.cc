@@ -52,7 +52,8 @@ Result<Range> parse_range(const std::string& text) {
   const char* end = text.data() + text.size();
   auto parsed = std::from_chars(text.data(), end, range.from);
   range.to = range.from;
-  if (parsed.ec == std::errc{} && parsed.ptr != end && std::string_view(parsed.ptr, end).starts_with(".."))
+  if (parsed.ec == std::errc{} && parsed.ptr != end &&
+      std::string_view(parsed.ptr, end).starts_with(".."))
     parsed = std::from_chars(parsed.ptr + 2, end, range.to);
   if (parsed.ec != std::errc{} || parsed.ptr != end || range.from == 0 || range.to < range.from)
     return fail(ErrorCode::kConfig, "'" + text + "' is none of N, N..M, all");
@@ -71,7 +72,8 @@ Result<> for_each_orphan(control::Group& group, std::vector<orphan::Set>& sets, 
           if (!range.holds(frame.header.number)) return {};
           if (with_frames) {
             if (one.frames.size() + frame.bytes.size() > roles::kOrphanBytesMax)
-              return fail(ErrorCode::kFenced, "update " + std::to_string(frame.header.number.value) +
+              return fail(ErrorCode::kFenced, "update " +
+                                                  std::to_string(frame.header.number.value) +
                                                   " is too large for this command");
             one.frames += frame.bytes;
           }
@@ -211,9 +213,9 @@ Result<int> drop(const Session& session, const OrphanOptions& options) {
     return Result<>();
   }));
   if (open.empty()) return fail(ErrorCode::kFenced, "nothing of that is open");
-  HOTBACKUP_TRY(confirm("drop " + std::to_string(open.size()) +
-                            " updates for good, which nobody else has",
-                        options.yes));
+  HOTBACKUP_TRY(
+      confirm("drop " + std::to_string(open.size()) + " updates for good, which nobody else has",
+              options.yes));
   HOTBACKUP_TRY(log_command(session, group.directory()));
   for (Orphan& one : open)
     HOTBACKUP_TRY(orphan::decide(group.directory(), group.permissions(), *one.set, one.last.number,
@@ -262,13 +264,13 @@ class Apply {
                             yes_));
       HOTBACKUP_ASSIGN(answer, perform(orphan, true));
     }
-    if (!answer.contains("number")) return fail(ErrorCode::kProtocol, "the master's answer is none");
+    if (!answer.contains("number"))
+      return fail(ErrorCode::kProtocol, "the master's answer is none");
     const UpdateNumber became(answer["number"].get<std::uint64_t>());
     HOTBACKUP_TRY(orphan::decide(here_.group.directory(), here_.group.permissions(), *orphan.set,
                                  orphan.last.number, {true, wall_now(), became}));
-    applied_.push_back({{"number", orphan.last.number.value},
-                        {"became", became.value},
-                        {"conflicts", conflicts}});
+    applied_.push_back(
+        {{"number", orphan.last.number.value}, {"became", became.value}, {"conflicts", conflicts}});
     if (!session_.json)
       std::printf("%s  %llu is update %llu now\n", here_.settings.name.c_str(),
                   static_cast<unsigned long long>(orphan.last.number.value),
@@ -341,8 +343,7 @@ void add_orphans(CLI::App& app, Session& session) {
     auto own = std::make_shared<OrphanOptions>();
     sub->add_option("GROUP", own->group, "may be left out where there is only one");
     sub->add_option("WHICH", own->which, "N, N..M or all");
-    if (std::string_view(name) != "show")
-      sub->add_flag("--yes", own->yes, "without a question");
+    if (std::string_view(name) != "show") sub->add_flag("--yes", own->yes, "without a question");
     sub->callback([&session, own, action] {
       session.action = [&session, own, action] { return action(session, *own); };
     });

@@ -197,7 +197,8 @@ Verdict judge_slave(const GroupStatus& status) {
             with_next(loses + ": " + status.server.program + " " + server_text(status.server),
                       restart_hint(status.server))};
   if (status.rejoining)
-    return {false, "REJOINING: the copy still shows what only this node had; nothing to do but wait"};
+    return {false,
+            "REJOINING: the copy still shows what only this node had; nothing to do but wait"};
   if (empty || peer->link != LinkState::kStreaming || silent(status, *peer)) {
     const auto [why, next] = trouble(status, *peer);
     return {false, with_next(loses + ": " + why, next)};

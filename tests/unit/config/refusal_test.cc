@@ -153,11 +153,10 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 
 TEST_CASE("a promise that this version does not keep is refused") {
   for (const char* promise :
-       {"apply = '3 h'", "post_restore = 'x'", "drill = 'x'",
-        "saves = {full = 'daily 02:00'}", "saves = {into = ['/x']}",
-        "saves = {differential = '15 min'}", "saves = {keep = '14 days'}",
-        "saves = {filter = 'gpg'}", "env = [{name = 'e', capture = 'auto'}]",
-        "env = [{name = 'e', capture = 'snapshot'}]",
+       {"apply = '3 h'", "post_restore = 'x'", "drill = 'x'", "saves = {full = 'daily 02:00'}",
+        "saves = {into = ['/x']}", "saves = {differential = '15 min'}",
+        "saves = {keep = '14 days'}", "saves = {filter = 'gpg'}",
+        "env = [{name = 'e', capture = 'auto'}]", "env = [{name = 'e', capture = 'snapshot'}]",
         "env = [{name = 'e', durability = 'journal'}]"}) {
     const std::string message = refusal(kGroup + promise + "\n");
     CAPTURE(message);
@@ -168,8 +167,9 @@ TEST_CASE("a promise that this version does not keep is refused") {
 
 TEST_CASE("nonsense for such a promise is called what it is") {
   for (const char* nonsense :
-       {"at_limit = 'panic'", "rejoin = 'seed'", "lease = 'long'", "apply = 'never'", "loss_limit = 'some'",
-        "saves = {differential = 'x'}", "env = [{name = 'e', capture = 'magic'}]"}) {
+       {"at_limit = 'panic'", "rejoin = 'seed'", "lease = 'long'", "apply = 'never'",
+        "loss_limit = 'some'", "saves = {differential = 'x'}",
+        "env = [{name = 'e', capture = 'magic'}]"}) {
     const std::string message = refusal(kGroup + nonsense + "\n");
     CAPTURE(message);
     CHECK(message.find(" is not ") != std::string::npos);

@@ -119,7 +119,8 @@ TEST_CASE("a slave does not undo what belongs to the master's own epoch or to a 
     receiver.welcome(welcome_at({{epoch, NodeId(1)}, UpdateNumber(40), {40, 1}}),
                      std::chrono::seconds(1));
     REQUIRE(receiver.next_output(kStart));
-    const auto work = receiver.receive(wire::Rewind{{{1, NodeId(1)}, UpdateNumber(30), {30, 0}}}, kStart);
+    const auto work =
+        receiver.receive(wire::Rewind{{{1, NodeId(1)}, UpdateNumber(30), {30, 0}}}, kStart);
     CHECK(work.has_value() == (epoch == 1));
   }
 }

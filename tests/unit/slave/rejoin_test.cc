@@ -118,13 +118,15 @@ class Load {
       case 11:
         return large(add, key);
       default:
-        return add(random_() % 3 == 0 ? operation(OperationKind::kDeleteKey, named(name, flags), key)
-                                      : put(named(name, flags), key, value));
+        return add(random_() % 3 == 0
+                       ? operation(OperationKind::kDeleteKey, named(name, flags), key)
+                       : put(named(name, flags), key, value));
     }
   }
 
   void large(const UpdateWriter::Add& add, const std::string& key) {
-    const std::string value(update::kValuePartBytes + 5000, static_cast<char>('a' + random_() % 26));
+    const std::string value(update::kValuePartBytes + 5000,
+                            static_cast<char>('a' + random_() % 26));
     update::Operation first{OperationKind::kPutLarge, named("db0"), key, {}, value.size()};
     add(first);
     for (std::size_t at = 0; at < value.size(); at += update::kValuePartBytes)
@@ -347,8 +349,7 @@ TEST_CASE("a rejoin that another master interrupts undoes what both left") {
     pair.back.start();
     pair.back.apply_all();
     pair.back.stop();
-    for (int n = 1; n <= kEnvironments; ++n)
-      CHECK(pair.back.content_of(n) == third.content_of(n));
+    for (int n = 1; n <= kEnvironments; ++n) CHECK(pair.back.content_of(n) == third.content_of(n));
     CHECK(orphan::list(pair.back.group().directory())->size() == 2);
   }
 }
