@@ -379,7 +379,8 @@ Result<> GroupService::start_applier() {
 
 // What stood in the way, a disk error say, may be gone.
 Result<> GroupService::mend_applier() {
-  return applier_due_ && seeder_ == nullptr ? start_applier() : Result<>();
+  const bool idle = seeder_ == nullptr && rejoiner_ == nullptr;
+  return applier_due_ && idle ? start_applier() : Result<>();
 }
 
 // It ends at once without a command, which is no reason for the others to end.
