@@ -127,7 +127,7 @@ class GroupService {
   net::Signal session_left_;
   std::shared_ptr<GroupService*> self_;  // what the applier's thread posts through
 
-  bool applier_due_ = false;        // it could not be started; journal thread
+  bool applier_due_ = false;            // it could not be started; journal thread
   std::unique_ptr<Seeder> seeder_;      // journal thread
   std::unique_ptr<Rejoiner> rejoiner_;  // journal thread
   std::unique_ptr<Applier> applier_;
