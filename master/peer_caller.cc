@@ -62,6 +62,7 @@ asio::awaitable<Result<>> PeerCaller::call() {
   }
   if (!connected) co_return connected;
   Session session(context_, entry_, std::move(*stream));
+  session.limit_rate(peer_.rate_bytes_per_second);
   const Current current(session_, session);
   Result<> ended = co_await session.run();
   if (session.worked() || session.rewound()) {

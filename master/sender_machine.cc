@@ -79,10 +79,10 @@ Result<> SenderMachine::receive(wire::Message message, Time now) {
 
 Result<> SenderMachine::on_welcome(wire::Welcome welcome) {
   if (phase_ != Phase::kGreeting) return unexpected(welcome);
-  if (welcome.protocol != wire::kProtocolVersion)
-    return fail(refuse(wire::RefuseReason::kVersion, ErrorCode::kVersion,
-                       options_.peer_name + " speaks protocol " + std::to_string(welcome.protocol) +
-                           ", this node speaks " + std::to_string(wire::kProtocolVersion)));
+  if (wire::common_protocol(welcome.protocol, welcome.protocol_oldest) == 0)
+    return fail(refuse(
+        wire::RefuseReason::kVersion, ErrorCode::kVersion,
+        wire::no_common_protocol(options_.peer_name, welcome.protocol, welcome.protocol_oldest)));
   if (welcome.node_name != options_.peer_name)
     return fail(refuse(wire::RefuseReason::kPeerUnknown, ErrorCode::kRefused,
                        "the node that answers is called '" + welcome.node_name + "', not '" +

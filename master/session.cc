@@ -339,8 +339,10 @@ asio::awaitable<Result<>> Session::seed() {
   note_numbers();
   output_.notify();
   std::uint64_t bytes = 0;
+  const auto begun = now();
   while (true) {
     while (!machine_.wants_seed()) co_await feed_.wait();
+    co_await keep_to_rate(begun, bytes);
     SeedSource::Part part;
     auto read = [&content, &part] { return content.next(part); };
     const auto more = co_await seed_worker_.run(read);
@@ -360,6 +362,13 @@ asio::awaitable<Result<>> Session::seed() {
   };
   co_await seed_worker_.run(drop);
   co_return Result<>();
+}
+
+asio::awaitable<void> Session::keep_to_rate(SenderMachine::Time begun, std::uint64_t bytes) {
+  if (!rate_) co_return;
+  const std::chrono::duration<double> due(static_cast<double>(bytes) / static_cast<double>(*rate_));
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - (now() - begun));
+  if (left.count() > 0) co_await pause_.wait_for(left);
 }
 
 asio::awaitable<Result<>> Session::begin_streaming() {

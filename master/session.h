@@ -43,6 +43,8 @@ class Session {
     released_ = true;
     feed_.notify();
   }
+  /// Before run(): the most that a seed may send in a second.
+  void limit_rate(std::optional<std::uint64_t> bytes_per_second) { rate_ = bytes_per_second; }
   /// It has streamed for a check period: the pause before the next call may be short again.
   bool worked() const;
   /// The slave has given up what only it had: the next link streams.
@@ -62,6 +64,7 @@ class Session {
   asio::awaitable<Result<>> probe();
   asio::awaitable<Result<>> answer_fetch();
   asio::awaitable<Result<>> wait_for_capture();
+  asio::awaitable<void> keep_to_rate(SenderMachine::Time begun, std::uint64_t bytes);
   asio::awaitable<Result<>> seed();
   asio::awaitable<Result<>> stream();
   asio::awaitable<Result<>> begin_streaming();
@@ -85,6 +88,7 @@ class Session {
   UpdateNumber seeded_at_;                     // of the seed this link began with
   std::unique_ptr<FetchSource> fetch_source_;  // seed_worker_'s
   bool searching_ = false;                     // for the last common position
+  std::optional<std::uint64_t> rate_;
   bool released_ = false;
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;

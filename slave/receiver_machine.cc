@@ -84,10 +84,10 @@ Result<std::optional<Work>> ReceiverMachine::receive(wire::Message message, Time
 
 Result<std::optional<Work>> ReceiverMachine::on_hello(wire::Hello hello) {
   hello_ = std::move(hello);
-  if (hello_.protocol != wire::kProtocolVersion)
-    return fail(refuse(wire::RefuseReason::kVersion, ErrorCode::kVersion,
-                       hello_.node_name + " speaks protocol " + std::to_string(hello_.protocol) +
-                           ", this node speaks " + std::to_string(wire::kProtocolVersion)));
+  if (wire::common_protocol(hello_.protocol, hello_.protocol_oldest) == 0)
+    return fail(refuse(
+        wire::RefuseReason::kVersion, ErrorCode::kVersion,
+        wire::no_common_protocol(hello_.node_name, hello_.protocol, hello_.protocol_oldest)));
   published_ = hello_.published.number;
   phase_ = Phase::kChecking;
   return Work(hello_);

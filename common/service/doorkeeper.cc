@@ -36,8 +36,20 @@ std::optional<std::string> RefusalLog::note(const std::string& host, const std::
     ++noted.repeated;
     return std::nullopt;
   }
+  if (lines_ == 0 || now - minute_ >= std::chrono::minutes(1)) {
+    minute_ = now;
+    lines_ = 0;
+  }
+  if (lines_ >= kLinesPerMinute) {
+    if (added) noted_.erase(entry);
+    ++unlogged_;
+    return std::nullopt;
+  }
+  ++lines_;
   std::string line = host + ": " + why;
   if (noted.repeated != 0) line += " (and " + std::to_string(noted.repeated) + " times before)";
+  if (unlogged_ != 0) line += "; " + std::to_string(unlogged_) + " other refusals are not shown";
+  unlogged_ = 0;
   noted = {now, 0};
   if (noted_.size() > kEntriesMax) {
     const auto older = [](const auto& a, const auto& b) { return a.second.at < b.second.at; };

@@ -21,12 +21,14 @@ namespace hotbackup::service {
 inline constexpr std::chrono::milliseconds kHandshakeLimit{5000};
 
 /// Logs what callers were refused for: the same reason of the same host once in ten minutes,
-/// however often they call, with the number of times before that. Bounded, however many hosts call.
+/// however often they call, with the number of times before that. Bounded in memory and in lines,
+/// however many hosts call.
 class RefusalLog {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  static constexpr std::size_t kEntriesMax = 256;
+  static constexpr std::size_t kEntriesMax = 1024;  // more than come to be in kRepeatAfter
   static constexpr std::chrono::minutes kRepeatAfter{10};
+  static constexpr std::size_t kLinesPerMinute = 60;
 
   /// The line to log, or nothing.
   std::optional<std::string> note(const std::string& host, const std::string& why, Time now);
@@ -37,6 +39,9 @@ class RefusalLog {
     std::uint64_t repeated = 0;
   };
   std::map<std::pair<std::string, std::string>, Noted> noted_;
+  Time minute_;  // began
+  std::size_t lines_ = 0;
+  std::uint64_t unlogged_ = 0;
 };
 
 /// How many connections a listener takes on: sans-I/O.

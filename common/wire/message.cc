@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kEnvironmentsMax = 4096;
 constexpr std::size_t kRefuseTextBytesMax = 1000;
+constexpr std::size_t kMatchBytesMax = 255;  // a file's name
 
 void put(const Position& from, proto::PositionMessage& to) {
   to.set_epoch_counter(from.epoch.counter);
@@ -57,6 +58,7 @@ void put(const Hello& from, proto::Message& to) {
   proto::RulesBody rules;
   rules.ParseFromString(update::write_rules(from.keep_local));
   hello.mutable_keep_local()->Swap(rules.mutable_environment());
+  hello.set_protocol_oldest(from.protocol_oldest);
 }
 
 // More than an hour between two signs of life is no promise a peer may ask for.
@@ -64,7 +66,17 @@ std::chrono::milliseconds period(std::uint64_t milliseconds) {
   return std::chrono::milliseconds(std::min<std::uint64_t>(milliseconds, 3'600'000));
 }
 
+Result<> check_length(std::string_view what, std::string_view text,
+                      std::size_t limit = kNameBytesMax) {
+  if (text.size() <= limit) return {};
+  return fail(ErrorCode::kProtocol, std::string(what) + " of " + std::to_string(text.size()) +
+                                        " bytes, more than " + std::to_string(limit));
+}
+
 Result<Message> get(const proto::Hello& from) {
+  HOTBACKUP_TRY(check_length("a program's name", from.program(), kProgramBytesMax));
+  HOTBACKUP_TRY(check_length("a node's name", from.node_name()));
+  HOTBACKUP_TRY(check_length("a group's name", from.group()));
   if (from.group_id().size() != GroupId{}.bytes.size())
     return fail(ErrorCode::kProtocol, "a hello without a group id");
   Hello hello{from.protocol(),
@@ -76,7 +88,8 @@ Result<Message> get(const proto::Hello& from) {
               get(from.published()),
               wall_time(from.time_ns()),
               period(from.check_period_ms()),
-              {}};
+              {},
+              from.protocol_oldest()};
   proto::RulesBody body;
   *body.mutable_environment() = from.keep_local();
   auto rules = update::read_rules(body.SerializeAsString());
@@ -96,13 +109,17 @@ void put(const Welcome& from, proto::Message& to) {
   welcome.set_applied(from.applied.value);
   welcome.set_time_ns(nanoseconds(from.time));
   welcome.set_check_period_ms(static_cast<std::uint64_t>(from.check_period.count()));
+  welcome.set_protocol_oldest(from.protocol_oldest);
 }
 
-Welcome get(const proto::Welcome& from) {
-  return {from.protocol(),           from.program(),
-          from.node_name(),          NodeId(from.node()),
-          get(from.journaled()),     UpdateNumber(from.applied()),
-          wall_time(from.time_ns()), period(from.check_period_ms())};
+Result<Message> get(const proto::Welcome& from) {
+  HOTBACKUP_TRY(check_length("a program's name", from.program(), kProgramBytesMax));
+  HOTBACKUP_TRY(check_length("a node's name", from.node_name()));
+  return Welcome{from.protocol(),           from.program(),
+                 from.node_name(),          NodeId(from.node()),
+                 get(from.journaled()),     UpdateNumber(from.applied()),
+                 wall_time(from.time_ns()), period(from.check_period_ms()),
+                 from.protocol_oldest()};
 }
 
 void put(const Refuse& from, proto::Message& to) {
@@ -141,6 +158,10 @@ Result<Message> get(const proto::SeedBegin& from) {
     return fail(ErrorCode::kProtocol, "a seed of more environments than a group can have");
   SeedBegin begin{get(from.at()), {}, from.items(), get(from.over())};
   for (const proto::EnvironmentBody& environment : from.environment()) {
+    HOTBACKUP_TRY(check_length("an environment's name", environment.name()));
+    HOTBACKUP_TRY(check_length("an environment's name", environment.configured()));
+    HOTBACKUP_TRY(check_length("a part of a file's name", environment.match(), kMatchBytesMax));
+    HOTBACKUP_TRY(check_length("a user's name", environment.owner()));
     HOTBACKUP_ASSIGN(auto body, update::read_environment(environment.SerializeAsString()));
     begin.environments.push_back(std::move(body));
   }
@@ -217,6 +238,9 @@ void put(const Ask& from, proto::Message& to) {
 Result<Message> get(const proto::Ask& from) {
   if (!proto::Ask::Kind_IsValid(from.kind()))
     return fail(ErrorCode::kProtocol, "a question of a kind that is not known");
+  HOTBACKUP_TRY(check_length("a program's name", from.program(), kProgramBytesMax));
+  HOTBACKUP_TRY(check_length("a node's name", from.node_name()));
+  HOTBACKUP_TRY(check_length("a group's name", from.group()));
   HOTBACKUP_ASSIGN(const GroupId id, group_id(from.group_id()));
   return Ask{from.protocol(),
              from.program(),
@@ -312,6 +336,20 @@ const bool kQuiet = [] {
 }();
 
 }  // namespace
+
+std::uint32_t common_protocol(std::uint32_t newest, std::uint32_t oldest) {
+  const std::uint32_t both = std::min(newest, kProtocolVersion);
+  return both >= std::max(oldest == 0 ? newest : oldest, kProtocolOldest) ? both : 0;
+}
+
+std::string no_common_protocol(std::string_view peer, std::uint32_t newest, std::uint32_t oldest) {
+  const auto range = [](std::uint32_t from, std::uint32_t to) {
+    return from == 0 || from == to ? std::to_string(to)
+                                   : std::to_string(from) + " to " + std::to_string(to);
+  };
+  return std::string(peer) + " speaks protocol " + range(oldest, newest) + ", this node speaks " +
+         range(kProtocolOldest, kProtocolVersion);
+}
 
 std::string_view message_name(const Message& message) {
   constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {

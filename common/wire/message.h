@@ -19,11 +19,21 @@
 namespace hotbackup::wire {
 
 inline constexpr std::uint32_t kProtocolVersion = 1;
+/// Peers one version apart work together: each says what it speaks, from oldest to newest, and both
+/// use the newest that both speak.
+inline constexpr std::uint32_t kProtocolOldest = 1;
+/// That version, or 0 where there is none. `oldest` 0: the peer speaks one version only.
+std::uint32_t common_protocol(std::uint32_t newest, std::uint32_t oldest);
+/// "lyon speaks protocol 3, this node speaks 1".
+std::string no_common_protocol(std::string_view peer, std::uint32_t newest, std::uint32_t oldest);
 /// A message is a length (4 bytes, little-endian, of what follows) and a protobuf Message.
 inline constexpr std::size_t kPrefixBytes = 4;
 inline constexpr std::size_t kMessageBytesMax = 4 * 1024 * 1024;
 /// Until a handshake is done, a peer is a stranger and gets little memory.
 inline constexpr std::size_t kGreetingBytesMax = 64 * 1024;
+/// Of nodes, groups, environments and users.
+inline constexpr std::size_t kNameBytesMax = 71;
+inline constexpr std::size_t kProgramBytesMax = 200;
 
 struct Hello {
   std::uint32_t protocol = kProtocolVersion;
@@ -36,6 +46,7 @@ struct Hello {
   WallTime time;
   std::chrono::milliseconds check_period{0};  // 0: not said
   std::vector<update::EnvironmentRules> keep_local;
+  std::uint32_t protocol_oldest = kProtocolOldest;
 };
 
 struct Welcome {
@@ -47,6 +58,7 @@ struct Welcome {
   UpdateNumber applied;
   WallTime time;
   std::chrono::milliseconds check_period{0};
+  std::uint32_t protocol_oldest = kProtocolOldest;
 };
 
 /// Numbers as in proto/hotbackup.proto, message Refuse.

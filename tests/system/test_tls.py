@@ -7,13 +7,22 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 import unittest
 
 from support import writers
 from support.pair import Group, PairTest
+from support.places import free_port
 from support.waiting import wait_until
 
 ONE = Group("main", {"zones": "zones"})
+FILL = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=1 << 28)
+with env.begin(write=True) as txn:
+    for n in range(80):
+        txn.put(b"%04d" % n, b"x" * 100_000)
+"""
 
 
 def incident(node, code):
@@ -106,6 +115,31 @@ class Tls(PairTest):
         self.paris.start("master")
         wait_until(lambda: incident(self.paris, "HB-peer-key"), "an incident on paris", 20)
         self.wait_state(self.paris, ["refused"])
+
+    def test_addresses_are_tried_in_order(self):
+        self.make_tls_pair()
+        text = self.paris.config.read_text()
+        dead = free_port()
+        self.paris.config.write_text(
+            text.replace(f'["127.0.0.1:{self.lyon.port}"]', f'["127.0.0.1:{dead}", "localhost:{self.lyon.port}"]')
+        )
+        self.start_pair()
+        self.wait_applied()
+        self.assertIn("PROTECTED by lyon", self.paris.command("status").stdout)
+
+    def test_a_seed_keeps_to_the_rate(self):
+        self.make_tls_pair()
+        text = self.paris.config.read_text()
+        self.paris.config.write_text(text.replace("fingerprint", 'rate = "4 MB/s"\nfingerprint'))
+        self.paris.python(FILL, self.paris.path("zones"), capture=False)  # 8 MB
+        self.init_pair()
+        self.lyon.start("slave")
+        began = time.monotonic()
+        self.paris.start("master")
+        self.wait_applied()
+        seconds = time.monotonic() - began
+        self.assertGreater(seconds, 1.2)
+        self.assert_equal_copies()
 
     def test_a_key_changes_while_programs_write_and_nothing_is_lost(self):
         self.make_tls_pair()

@@ -160,12 +160,15 @@ TEST_CASE("damage met while looking up the slave's position is named to it") {
 TEST_CASE("another protocol and another node's name are refused by name") {
   const History history = history_of(1);
   auto welcome = welcome_at(history.at(UpdateNumber(0)));
-  welcome.protocol = 2;
+  welcome.protocol = wire::kProtocolVersion + 2;
+  welcome.protocol_oldest = wire::kProtocolVersion + 1;
   SenderMachine sender(sender_options(history), kStart);
   (void)sender.next_output(kStart);
   auto answer = sender.receive(welcome, kStart);
   REQUIRE_FALSE(answer);
   CHECK(answer.error().code() == ErrorCode::kVersion);
+  CHECK(answer.error().text().find("speaks protocol 2 to 3, this node speaks 1") !=
+        std::string::npos);
   CHECK(refusal_of(sender) == wire::RefuseReason::kVersion);
 
   welcome = welcome_at(history.at(UpdateNumber(0)));
@@ -176,6 +179,24 @@ TEST_CASE("another protocol and another node's name are refused by name") {
   REQUIRE_FALSE(answer);
   CHECK(answer.error().text().find("nice") != std::string::npos);
   CHECK(refusal_of(second) == wire::RefuseReason::kPeerUnknown);
+}
+
+TEST_CASE("a peer one version newer that still speaks ours is worked with, on both sides") {
+  const History history = history_of(1);
+  auto welcome = welcome_at(history.at(UpdateNumber(0)));
+  welcome.protocol = wire::kProtocolVersion + 1;
+  welcome.protocol_oldest = wire::kProtocolVersion;
+  SenderMachine sender(sender_options(history), kStart);
+  (void)sender.next_output(kStart);
+  CHECK(sender.receive(welcome, kStart));
+  wire::Hello hello = sender_options(history).hello;
+  hello.protocol = wire::kProtocolVersion + 1;
+  hello.protocol_oldest = wire::kProtocolVersion;
+  ReceiverMachine receiver({}, kStart);
+  CHECK(receiver.receive(hello, kStart));
+  CHECK(wire::common_protocol(wire::kProtocolVersion, 0) == wire::kProtocolVersion);
+  CHECK(wire::common_protocol(wire::kProtocolVersion + 1, 0) == 0);
+  CHECK(wire::common_protocol(wire::kProtocolOldest - 1, 0) == 0);
 }
 
 TEST_CASE("what a peer refuses calls for the reaction that its reason names") {
@@ -216,6 +237,7 @@ TEST_CASE("before the greeting is done each side takes nothing else") {
   ReceiverMachine second({}, kStart);
   wire::Hello hello = sender_options(history).hello;
   hello.protocol = 9;
+  hello.protocol_oldest = 8;
   const auto answer = second.receive(hello, kStart);
   REQUIRE_FALSE(answer);
   CHECK(answer.error().code() == ErrorCode::kVersion);

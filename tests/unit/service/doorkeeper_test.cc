@@ -94,6 +94,17 @@ TEST_CASE("a refusal is logged once in ten minutes with its count, and the log h
         "192.0.2.1: no key (and 6 times before)");
 }
 
+TEST_CASE("whatever is refused, so many lines a minute and no more, and the rest is counted") {
+  RefusalLog log;
+  std::size_t lines = 0;
+  for (int i = 0; i < 5000; ++i)
+    if (log.note("192.0.2.1", "key " + std::to_string(i), kStart + 1s)) ++lines;
+  CHECK(lines == RefusalLog::kLinesPerMinute);
+  CHECK(log.note("192.0.2.2", "no key", kStart + 62s) ==
+        "192.0.2.2: no key; 4940 other refusals are not shown");
+  CHECK(log.note("192.0.2.3", "no key", kStart + 62s) == "192.0.2.3: no key");
+}
+
 TEST_CASE("a caller is who its key says; without a key only a peer that needs none") {
   const config::Configuration configuration = configured();
   CHECK(not_the_caller(configuration, "lyon", "lyon").empty());

@@ -104,6 +104,36 @@ TEST_CASE("a stranger's message over the limit is refused by its length alone") 
   CHECK(message.error().code() == ErrorCode::kProtocol);
 }
 
+TEST_CASE("names longer than any may be are refused with their length") {
+  const auto refusal = [](const Message& message) {
+    const auto back = decode(std::string_view(encode(message)).substr(kPrefixBytes));
+    REQUIRE_FALSE(back);
+    CHECK(back.error().code() == ErrorCode::kProtocol);
+    return back.error().text();
+  };
+  const std::string name(kNameBytesMax + 1, 'x');
+  Hello hello;
+  hello.node_name = name;
+  CHECK(refusal(hello) == "a node's name of 72 bytes, more than 71");
+  hello.node_name = "paris";
+  hello.group = name;
+  CHECK(refusal(hello) == "a group's name of 72 bytes, more than 71");
+  hello.group = "dns";
+  hello.program = std::string(kProgramBytesMax + 1, 'x');
+  CHECK(refusal(hello).starts_with("a program's name of 201"));
+  Welcome welcome;
+  welcome.node_name = name;
+  CHECK(refusal(welcome).starts_with("a node's name"));
+  SeedBegin begin;
+  begin.environments.resize(1);
+  begin.environments[0].number = EnvironmentNumber(1);
+  begin.environments[0].owner = name;
+  CHECK(refusal(begin).starts_with("a user's name"));
+  begin.environments[0].owner = "pdns";
+  begin.environments[0].match = std::string(256, 'x');
+  CHECK(refusal(begin).starts_with("a part of a file's name"));
+}
+
 TEST_CASE("truncated and random bytes are protocol errors and never crash") {
   std::mt19937 random(20261121);
   for (const Message& message : one_of_each()) {
