@@ -187,7 +187,7 @@ void Group::confirm_epoch() {
 // from a later time than this.
 void Group::renew_lease(PeerEntry& peer, std::int64_t sent_ns) {
   if (sent_ns > peer.confirmed_ns.load()) peer.confirmed_ns.store(sent_ns);
-  std::int64_t least = sent_ns;
+  std::int64_t least = peer.confirmed_ns.load();
   // 0 since a boot: any of them may have been promoted meanwhile. Else those that have followed
   // this master in its epoch.
   const bool all = layout_->roles.lease_until_ns.load() == 0;

@@ -184,13 +184,16 @@ class Lease(RolesTest):
             process.send_signal(signal.SIGSTOP)  # a machine whose network is gone
         wait_until(lambda: self.lyon.status()["state"] == "waiting for call", "lyon to miss paris")
         self.lyon.command("promote", "--if-safe", "--yes")
-        # Before anything is written here, the old side has refused.
-        self.assertIn("refused at", writer.log)
-        self.assertIn("Permission denied", writer.log)
+        # Before anything is written here, the old side's last success was told: its next commit is
+        # refused, or waits for a lease that does not come.
+        told = writer.log.split("refused")[0].splitlines()
         self.lyon.python(PUT, self.lyon.path("zones"), "new")
         for process in servers:
             process.send_signal(signal.SIGCONT)
         wait_until(lambda: self.paris.status()["role"] != "master", "paris to be fenced")
+        wait_until(lambda: "refused at" in writer.log, "the writer to be refused")
+        self.assertIn("Permission denied", writer.log)
+        self.assertEqual(writer.log.split("refused")[0].splitlines(), told)
 
 
 class Boot(RolesTest):

@@ -11,7 +11,7 @@ from support.waiting import wait_until
 TWO = Group("main", {"zones": "zones", "users": "users"})
 
 # One transaction of a second, again and again, until it is refused at its first change.
-LONG = """
+LONG = r"""
 import lmdb, sys, time
 env = lmdb.open(sys.argv[1], map_size=1 << 28, max_dbs=4)
 number = 0
