@@ -54,7 +54,7 @@ Result<std::optional<Work>> ReceiverMachine::receive(wire::Message message, Time
     published_ = std::max(published_, heartbeat->published.number);
     if (heartbeat->stamp_ns != 0) {
       echo_ns_ = heartbeat->stamp_ns;
-      heartbeat_ = true;
+      heartbeat_ = echo_due_ = true;
     }
     return std::nullopt;
   }
@@ -208,7 +208,8 @@ std::optional<wire::Message> ReceiverMachine::next_output(Time now) {
     return std::nullopt;
   }
   if (std::holds_alternative<wire::Acknowledge>(*message)) acknowledge_ = false;
-  heartbeat_ = false;
+  if (std::holds_alternative<wire::Heartbeat>(*message)) echo_due_ = false;
+  heartbeat_ = echo_due_;  // acknowledgements are signs of life, too, but carry no stamp
   writing_since_ = now;
   return message;
 }

@@ -120,6 +120,7 @@ class ReceiverMachine {
 
   std::optional<wire::Message> reply_;  // to what was asked, or a question: always the next output
   bool heartbeat_ = false;
+  bool echo_due_ = false;
   std::optional<Time> writing_since_;
   bool reading_ = true;
   const Time begun_;
