@@ -167,8 +167,9 @@ asio::awaitable<void> Session::receive_loop() {
     link_.handshake_done();
     // It follows this master: nobody was promoted whom it knows of.
     context_.group.confirm_epoch();
-    if (machine_.echo_ns() > entry_.confirmed_ns.load())
-      context_.group.renew_lease(entry_, machine_.echo_ns());
+    // The first sign of life answers the hello: from then on this peer could be promoted.
+    const std::int64_t answered_ns = std::max(machine_.echo_ns(), begun_ns_);
+    if (answered_ns > entry_.confirmed_ns.load()) context_.group.renew_lease(entry_, answered_ns);
     entry_.way_home.store(machine_.way_home());
     note_numbers();
     feed_.notify();

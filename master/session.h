@@ -10,6 +10,7 @@
 #include "common/journal/reader.h"
 #include "common/net/task_group.h"
 #include "common/net/worker.h"
+#include "common/os/process.h"
 #include "common/wire/link.h"
 #include "master/fetch_source.h"
 #include "master/sender_machine.h"
@@ -89,6 +90,7 @@ class Session {
   std::unique_ptr<FetchSource> fetch_source_;  // seed_worker_'s
   bool searching_ = false;                     // for the last common position
   std::optional<std::uint64_t> rate_;
+  const std::int64_t begun_ns_ = os::boottime_ns();  // before the hello is sent
   bool released_ = false;
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;
