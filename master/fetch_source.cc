@@ -55,6 +55,12 @@ Result<std::unique_ptr<FetchSource>> FetchSource::cut(control::Group& group,
   return source;
 }
 
+std::vector<CutEnvironment*> FetchSource::environments() const {
+  std::vector<CutEnvironment*> all;
+  for (const auto& [number, place] : places_) all.push_back(place->cut.get());
+  return all;
+}
+
 Result<> FetchSource::want(EnvironmentNumber environment, std::string_view body) {
   const auto place = places_.find(environment);
   if (place == places_.end())

@@ -22,6 +22,9 @@ class FetchSource {
   /// The snapshots show everything through this, which is published.
   const Position& position() const { return position_; }
 
+  /// The snapshots, in number order.
+  std::vector<CutEnvironment*> environments() const;
+
   /// A body of operations that undo: kDeleteKey asks for that key with all its duplicates, kDrop
   /// for a whole database, kClear of the main database for the whole environment. What is not there
   /// here gets no answer. kNotFound for an environment that is not here. The one before is given

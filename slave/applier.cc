@@ -17,6 +17,7 @@ using std::chrono::steady_clock;
 
 /// A long update whose last frame says that it is void: everything is done again without it.
 constexpr char kFoundVoid[] = "void";
+constexpr std::chrono::milliseconds kHoldLook{50};  // it may run out
 constexpr char kNoSpaceCode[] = "HB-no-space";
 constexpr char kApplyFailedCode[] = "HB-apply-failed";
 constexpr char kCopyFailedCode[] = "HB-copy-failed";
@@ -75,7 +76,8 @@ Result<> Applier::read_undo() {
 }
 
 bool Applier::has_work() const {
-  return group_.synced() > machine_.done() && (!undo_ || group_.synced() >= undo_->through);
+  return std::min(group_.synced(), hold_at_) > machine_.done() &&
+         (!undo_ || group_.synced() >= undo_->through);
 }
 
 // What is fetched shows a later state than the updates that follow: they are absolute, and end
@@ -175,8 +177,9 @@ void Applier::run() {
     const std::uint32_t seen = word.load();
     take_requests();
     look_after_copies();
-    if (paused_ || failed_.load() || !has_work()) {
-      os::futex_wait(word, seen, limits_.check_period / 2);
+    const bool stands = stands_still();
+    if (stands || paused_ || failed_.load() || !has_work()) {
+      os::futex_wait(word, seen, stands ? kHoldLook : limits_.check_period / 2);
       continue;
     }
     ApplyBatch batch(group_, copies_);
@@ -207,7 +210,7 @@ Result<> Applier::settle() {
 
 Result<> Applier::apply_available(ApplyBatch& batch) {
   const UpdateNumber first = machine_.begin_batch();
-  const UpdateNumber through = machine_.batch_end(group_.synced());
+  const UpdateNumber through = machine_.batch_end(std::min(group_.synced(), hold_at_));
   if (undo_) HOTBACKUP_TRY(undo(batch));
   step_ = Step::kRead;
   if (!reader_) {
@@ -215,7 +218,7 @@ Result<> Applier::apply_available(ApplyBatch& batch) {
     HOTBACKUP_TRY(reader_->seek(first));
   }
   while (!stopping_.load()) {
-    if (requested() && reader_->at_boundary() && machine_.may_end_here()) break;
+    if ((requested() || hold_asked()) && reader_->at_boundary() && machine_.may_end_here()) break;
     machine_.at_frame(reader_->next_number());
     step_ = Step::kRead;
     HOTBACKUP_ASSIGN(const auto frame, reader_->next(through));

@@ -56,6 +56,7 @@ class Applier {
   UpdateNumber durable() const { return UpdateNumber(durable_.load()); }
 
  private:
+  static constexpr std::uint64_t kNoHold = ~std::uint64_t{0};
   enum class Outcome { kGoOn, kPause, kStop };
   /// What an error now comes from: the journal, one update, or all that was applied so far.
   enum class Step { kRead, kApply, kCommit };
@@ -85,6 +86,9 @@ class Applier {
   Outcome begin_again(const Error& error);
   Outcome set_aside_and_stop(const ApplyBatch::Failure& where, const Error& error);
   Result<> settle();
+  bool stands_still();
+  bool hold_asked() const;
+  Result<> apply_repair();
 
   control::Group& group_;
   Copies& copies_;
@@ -103,9 +107,13 @@ class Applier {
   bool incident_shown_ = true;             // perhaps one of this class's own
   std::optional<Rejoin> undo_;             // before anything else is applied
   bool paused_ = false;
+  UpdateNumber hold_at_{kNoHold};                 // nothing later is applied for now
   std::uint32_t answered_ = 0;                    // the last request that was taken
   unsigned failures_ = 0;                         // of the copies' disk, since it last worked
   std::chrono::steady_clock::time_point looked_;  // after the copies
 };
+
+/// What a comparison has fetched, as a record file: control::HoldState.
+std::string repair_path(const control::Group& group);
 
 }  // namespace hotbackup::slave

@@ -103,7 +103,9 @@ asio::awaitable<wire::Answer> Server::answer_question(wire::Ask ask, const std::
     answer.text = std::move(why);
     co_return answer;
   }
-  net::Worker& worker = roles::Responder::is_quick(ask) ? quick_ : thorough_;
+  net::Worker& worker = roles::Responder::is_quick(ask)        ? quick_
+                        : roles::Responder::is_comparison(ask) ? comparing_
+                                                               : thorough_;
   roles::Responder& responder = responder_;
   auto work = [&responder, &ask] { return responder.answer(ask); };
   answer = co_await worker.run(work);

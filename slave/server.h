@@ -49,6 +49,7 @@ class Server final : public service::Server {
   roles::Responder responder_;
   net::Worker quick_{"questions"};
   net::Worker thorough_{"role changes"};
+  net::Worker comparing_{"comparison"};
 };
 
 /// For --check.

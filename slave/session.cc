@@ -121,6 +121,7 @@ asio::awaitable<void> Session::answer_questions(wire::Ask ask) {
   asked_ = true;
   while (true) {
     wire::Answer answer = co_await hosts_.answer(std::move(ask));
+    if (answer.exit == 0) link_.handshake_done();  // a peer that may ask: it may send more at once
     std::string bytes = wire::encode(answer);
     Result<> sent =
         co_await net::within(kAnswerLimit, "the answer is not read", link_.send(std::move(bytes)));

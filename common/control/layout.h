@@ -14,7 +14,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 8;
+inline constexpr std::uint32_t kVersion = 9;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -202,6 +202,22 @@ struct alignas(64) RoleState {
   std::atomic<std::int64_t> lease_until_ns;  // CLOCK_BOOTTIME
 };
 
+/// A slave's applier that stands still, so that all copies show exactly one number while read
+/// snapshots begin, and what a comparison has fetched is put in. slave/applier_hold.cc.
+struct alignas(64) HoldState {
+  // Nothing beyond `number` (0: where it is) is applied before this time of CLOCK_BOOTTIME. Who
+  // holds moves it on; when he dies, applying goes on by itself.
+  std::atomic<std::int64_t> until_ns;
+  std::atomic<std::uint64_t> number;
+  std::atomic<std::uint32_t> request;   // counts up with each change
+  std::atomic<std::uint32_t> answered;  // by the applier, which stands there
+  // Bodies of <group>/repair to apply while it stands at `number`.
+  std::atomic<std::uint64_t> repair_bytes;
+  std::atomic<std::uint32_t> repair_request;
+  std::atomic<std::uint32_t> repair_answered;
+  std::atomic<std::uint32_t> repair_failed;
+};
+
 struct Layout {
   // Constant after the file is made. `ready` is set last.
   std::uint32_t magic;
@@ -258,6 +274,7 @@ struct Layout {
   KeepLocalEntry keep_local[kPatternsMax];
 
   RoleState roles;
+  HoldState hold;
 };
 
 }  // namespace hotbackup::control

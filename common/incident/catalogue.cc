@@ -25,7 +25,7 @@ constexpr Entry kCatalogue[] = {
      "see that the peers run and can be reached; on a peer, hotbackup status says whether it was "
      "promoted"},
     {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
-     "seed anew: hotbackup init GROUP --role slave --replace"},
+     "hotbackup compare GROUP --repair lists what differs, mends it and proves it"},
     {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",
      "look after the disk; it goes on by itself when the disk works again"},
     {"HB-copy-replaced", kError,
@@ -33,7 +33,7 @@ constexpr Entry kCatalogue[] = {
      "put the copy back and type hotbackup retry GROUP, or seed anew: hotbackup init GROUP --role "
      "slave --replace"},
     {"HB-copy-written", kError, "A program wrote to a copy without the library.",
-     "stop that program, then seed anew: hotbackup init GROUP --role slave --replace"},
+     "stop that program, then hotbackup compare GROUP --repair"},
     {"HB-disk-full", kError, "The slave's disk has no room for the journal.",
      "make room; it goes on by itself"},
     {"HB-environment-sync-failed", kError,
@@ -123,7 +123,7 @@ constexpr Entry kCatalogue[] = {
      "decide which one is to go on, and type there: hotbackup promote GROUP --force"},
     {"HB-unlogged", kError,
      "An environment was written without capture: the copies lack that write.",
-     "start every program that writes there under capture, then seed the slaves anew"},
+     "start every program that writes there under capture, then hotbackup compare GROUP --repair"},
 };
 static_assert(std::ranges::is_sorted(kCatalogue, {}, &Entry::code));
 

@@ -158,6 +158,10 @@ Result<> Responder::act(const Here& here, const wire::Ask& ask, wire::Answer& an
       HOTBACKUP_ASSIGN(answer.report, take_orphan(here.group, ask));
       return {};
     }
+    case Kind::kCompare: {
+      HOTBACKUP_ASSIGN(answer.body, comparisons_.ask(here, ask.token, ask.body));
+      return {};
+    }
     case Kind::kSwitch: {
       const auto switched = switch_over(here, ask.node_name, ask.compare);
       if (!switched) return fail(switched.error());
@@ -185,7 +189,7 @@ wire::Answer Responder::answer(const wire::Ask& ask) {
   if (done) {
     const Here here{configuration_, **settings, **group, program_};
     std::unique_lock<std::mutex> turn(mutex_, std::defer_lock);
-    if (!is_quick(ask)) turn.lock();
+    if (!is_quick(ask) && !is_comparison(ask)) turn.lock();
     done = act(here, ask, answer);
     answer.node = NodeId((*group)->layout().node);
     describe(**group, answer);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "common/roles/change.h"
+#include "common/roles/compare_child.h"
 
 namespace hotbackup::roles {
 
@@ -20,6 +21,8 @@ class Responder {
   wire::Answer answer(const wire::Ask& ask);
   /// Answered in no time: needs no turn after one that takes longer.
   static bool is_quick(const wire::Ask& ask) { return ask.kind == wire::Ask::Kind::kState; }
+  /// Changes nothing that a change of roles rests on: it has a turn of its own.
+  static bool is_comparison(const wire::Ask& ask) { return ask.kind == wire::Ask::Kind::kCompare; }
 
  private:
   Result<> check_asker(const wire::Ask& ask, const config::Group& settings,
@@ -31,6 +34,7 @@ class Responder {
   const std::string program_;
   std::mutex mutex_;
   std::set<std::uint64_t> cancelled_;
+  CompareChildren comparisons_;
 };
 
 }  // namespace hotbackup::roles

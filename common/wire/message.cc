@@ -275,6 +275,7 @@ void put(const Answer& from, proto::Message& to) {
   answer.set_hash(from.hash);
   answer.set_report(from.report);
   answer.set_from(from.from.value);
+  answer.set_body(from.body);
 }
 
 Result<Message> get(const proto::Answer& from) {
@@ -291,7 +292,8 @@ Result<Message> get(const proto::Answer& from) {
                 ascii(from.master()),
                 from.hash(),
                 from.report(),
-                UpdateNumber(from.from())};
+                UpdateNumber(from.from()),
+                from.body()};
 }
 
 void put(const Probe& from, proto::Message& to) {

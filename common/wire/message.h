@@ -134,6 +134,7 @@ struct Ask {
     kCancel = 4,
     kSwitch = 5,
     kOrphan = 6,
+    kCompare = 7,
   };
   std::uint32_t protocol = kProtocolVersion;
   std::string program;
@@ -166,6 +167,7 @@ struct Answer {
   std::uint64_t hash = 0;
   std::string report;
   UpdateNumber from;
+  std::string body;  // of kCompare
 };
 
 /// A slave that has another history than its master: docs/decisions/0031-rejoin.md.

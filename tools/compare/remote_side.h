@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// A comparison's side on another node, asked through that node's slave server.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/roles/peers.h"
+#include "tools/compare/side.h"
+
+namespace hotbackup::compare {
+
+class RemoteSide final : public Side {
+ public:
+  /// kDisconnected where the peer's slave server cannot be reached.
+  static Result<std::unique_ptr<RemoteSide>> open(const roles::Here& here, const std::string& peer);
+  ~RemoteSide() override;
+  Result<wire::CompareAnswer> ask(const wire::CompareAsk& ask) override;
+
+ private:
+  RemoteSide(std::unique_ptr<roles::PeerLink> link, std::uint64_t token)
+      : link_(std::move(link)), token_(token) {}
+  std::unique_ptr<roles::PeerLink> link_;
+  const std::uint64_t token_;
+};
+
+}  // namespace hotbackup::compare
