@@ -9,8 +9,10 @@
 #include <cstring>
 #include <utility>
 
+#include "common/net/child_process.h"
 #include "common/os/process.h"
 #include "common/recovery/environment_recovery.h"
+#include "common/roles/compare_child.h"
 #include "common/service/waiting_rules.h"
 #include "master/loss_limit.h"
 
@@ -22,6 +24,13 @@ using Server = control::Group::Server;
 constexpr char kRecoveryFailed[] = "HB-recovery-failed";
 constexpr char kSyncFailed[] = "HB-journal-sync-failed";
 constexpr std::chrono::minutes kFailureShown{10};  // after the last one
+constexpr std::chrono::minutes kTestLimit{2};
+
+std::string in_shell(const std::string& word) {
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
 
 std::uint64_t control_inode(const std::string& directory) {
   struct stat status {};
@@ -114,6 +123,7 @@ asio::awaitable<Result<>> GroupService::run() {
   tasks.spawn(call_peers_when_level());
   tasks.spawn(sync_what_nobody_syncs());
   tasks.spawn(archive());
+  tasks.spawn(run_tests());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
   co_return ended;
@@ -215,6 +225,31 @@ asio::awaitable<void> GroupService::archive() {
   co_await archiver_.run();
   net::Signal never(context_.executor);
   co_await never.wait();
+}
+
+// By the same command that a person types: it writes through the capture library and asks the
+// slaves, raises and clears the incidents, and keeps the round trips.
+asio::awaitable<void> GroupService::run_tests() {
+  net::Signal never(context_.executor);
+  if (!configuration_.test_period) co_await never.wait();
+  std::string said;
+  while (true) {
+    co_await never.wait_for(*configuration_.test_period);
+    const auto program = roles::administration_program();
+    std::string problem = program ? "" : program.error().text();
+    if (program) {
+      net::Command test;
+      test.shell = "exec " + in_shell(*program) + " --config " +
+                   in_shell(node_.configuration.source) + " test " + configuration_.name +
+                   " --scheduled";
+      test.limit = kTestLimit;
+      const Result<> done = co_await net::run_command(std::move(test));
+      if (!done) problem = done.error().text();
+    }
+    if (!problem.empty() && problem != said)
+      spdlog::warn("{}: test update: {}", configuration_.name, problem);
+    said = problem;
+  }
 }
 
 asio::awaitable<void> GroupService::keep_house() {

@@ -39,6 +39,7 @@ class GroupService {
   void note_sync_failures();
   asio::awaitable<void> sync_what_nobody_syncs();
   asio::awaitable<void> archive();
+  asio::awaitable<void> run_tests();
   bool still_serving() const;
 
   const service::Node& node_;

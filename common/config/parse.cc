@@ -369,6 +369,8 @@ class FileReader {
     TableReader reader(table, "[[group.env]]", faults_);
     Environment environment;
     read_name(reader, environment.name, names);
+    if (environment.name == "hotbackup-test")  // control::kTestEnvironment
+      reader.refuse("name", reader.at("name"), "this name is hotbackup's own");
     DataPath path;
     if (reader.read("path", path, parse_data_path)) {
       environment.path = path.text;

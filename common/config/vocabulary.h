@@ -33,9 +33,8 @@ inline constexpr std::array kAtJournalLimit =
                                          {"refuse", AtJournalLimit::kRefuse},
                                          {"alarm", AtJournalLimit::kAlarm}});
 
-inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp", "heartbeat_url"};
-inline constexpr std::string_view kGroupWithoutEffect[] = {"test_period", "files", "rpo", "rto",
-                                                           "reports"};
+inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp"};
+inline constexpr std::string_view kGroupWithoutEffect[] = {"files", "rpo", "rto", "reports"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

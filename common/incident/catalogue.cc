@@ -118,6 +118,19 @@ constexpr Entry kCatalogue[] = {
      "not let in.",
      "if it is a peer: compare its [[peer]] with hotbackup identity there; else see who calls, or "
      "let a firewall keep it away. It goes after an hour without another, or at a reload"},
+    {"HB-test-failed", kError, "A test update could not be written through the capture library.",
+     "see what the text names; programs under capture may meet the same: hotbackup test GROUP "
+     "tries "
+     "again"},
+    {"HB-test-late", kError,
+     "A test update has not come back from a slave in time: what is written now does not get "
+     "there, "
+     "or nobody can say so.",
+     "see the link and the slave: hotbackup status GROUP here and there, then hotbackup test "
+     "GROUP"},
+    {"HB-test-wrong", kError,
+     "A test update has arrived on a slave as something else than what was written.",
+     "hotbackup compare GROUP says what else differs; look at what writes to that slave's copies"},
     {"HB-two-masters", kError,
      "Two nodes were promoted to the same epoch: both have closed their gates.",
      "decide which one is to go on, and type there: hotbackup promote GROUP --force"},

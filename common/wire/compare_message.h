@@ -29,6 +29,7 @@ struct CompareAsk {
     kRelease = 11,
     kClean = 12,
     kFound = 13,
+    kEcho = 14,
   };
   Kind kind = Kind::kHold;
   UpdateNumber number = {};

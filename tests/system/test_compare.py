@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """hotbackup compare: the copies at one update number, while work goes on."""
 
+import os
 import unittest
 
 import lmdb
@@ -48,6 +49,19 @@ def plant(copy):
         ("items", "stranger", "extra"),
         ("dups", "012", "wrong duplicate"),
     }
+
+
+# argv: path, number of items. 100 bytes each.
+MANY = """
+import lmdb, sys
+many = int(sys.argv[2])
+with lmdb.open(sys.argv[1], map_size=1 << 32, max_dbs=8) as env:
+    items = env.open_db(b"items")
+    for first in range(0, many, 50000):
+        with env.begin(write=True) as txn:
+            for n in range(first, min(first + 50000, many)):
+                txn.put(b"%010d" % n, (b"value %d " % n).ljust(90, b"x"), db=items)
+"""
 
 
 def found(answer):
@@ -138,6 +152,49 @@ class Compare(PairTest):
         self.assertEqual(len(self.compare("--repair", node=self.lyon)["differences"]), 0)
         self.lyon.command("pause", "main")
         self.assertIn("paused", self.paris.command("compare", "main", expect=3).stderr)
+
+    @unittest.skipUnless(os.environ.get("HOTBACKUP_LONG"), "takes minutes: HOTBACKUP_LONG=1")
+    def test_1_10_and_1000_differences_in_three_large_environments_are_found_exactly(self):
+        names = ("one", "two", "three")
+        many = int(os.environ.get("HOTBACKUP_COMPARE_ITEMS", "5000000")) // len(names)
+        self.start_pair(Group("main", {name: name for name in names}))
+        for name in names:
+            self.paris.python(MANY, self.paris.path(name), many, seconds=900)
+        self.wait_applied(seconds=900)
+        writer = self.background_python(self.paris, writers.ENDLESS, self.paris.path("one"))
+        writer.wait_for("\n100\n")
+        for wanted in (1, 10, 1000):
+            planted = set()
+            for place, name in enumerate(names):
+                with lmdb.open(str(self.lyon.path(name)), map_size=1 << 32, max_dbs=8) as env:
+                    items = env.open_db(b"items", create=False)
+                    with env.begin(write=True) as txn:
+                        for n in range(place, wanted, len(names)):
+                            # ENDLESS writes other keys of "one": eight digits, not ten.
+                            key = b"%010d" % (n * (many // wanted) // len(names) + 7)
+                            what = ("wrong value", "missing", "extra")[n // 3 % 3]
+                            if what == "extra":
+                                key += b"x"
+                                txn.put(key, b"x", db=items)
+                            elif what == "missing":
+                                txn.delete(key, db=items)
+                            else:
+                                txn.put(key, b"not it", db=items)
+                            planted.add((name, key.decode(), what))
+            answer = self.paris.json("compare", "main", expect=4, seconds=900)
+            listed = {(d["environment"], d["key"], d["difference"]) for d in answer["differences"]}
+            self.assertEqual(listed, planted)
+            print(wanted, answer["copies"], flush=True)
+            repaired = self.paris.json("compare", "main", "--repair", seconds=900)
+            self.assertEqual(repaired["copies"][0]["repaired"], wanted)
+            print("repaired", repaired["copies"], flush=True)
+
+    @unittest.skipUnless(os.environ.get("HOTBACKUP_LONG"), "takes minutes: HOTBACKUP_LONG=1")
+    def test_200_comparisons_under_load_find_nothing_that_is_not_there(self):
+        self.start(ONE)
+        self.background_python(self.paris, writers.THREADS, 900, 1, 3, self.paris.path("one"))
+        for _ in range(200):
+            self.assertEqual(self.compare()["differences"], [])
 
 
 if __name__ == "__main__":

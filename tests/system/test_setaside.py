@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Updates that a slave cannot apply, and pause, resume, retry, skip."""
 
-import ctypes
 import json
 import unittest
 
 import lmdb
 
 from support import content, writers
+from support.content import make_main_dupsort
 from support.pair import Group, PairTest
 from support.waiting import wait_until
 
@@ -19,22 +19,6 @@ import lmdb, sys
 with lmdb.open(sys.argv[1]) as env, env.begin(write=True) as txn:
     txn.put(sys.argv[2].encode(), b"x" * int(sys.argv[3]))
 """
-
-
-def make_main_dupsort(path):
-    """As a foreign program may: py-lmdb does not."""
-    library = ctypes.CDLL("liblmdb.so.0")
-    env, txn, database = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint()
-    dupsort = 0x04
-    for code in (
-        library.mdb_env_create(ctypes.byref(env)),
-        library.mdb_env_open(env, str(path).encode(), 0, 0o660),
-        library.mdb_txn_begin(env, None, 0, ctypes.byref(txn)),
-        library.mdb_dbi_open(txn, None, dupsort, ctypes.byref(database)),
-        library.mdb_txn_commit(txn),
-    ):
-        assert code == 0, code
-    library.mdb_env_close(env)
 
 
 class SetAside(PairTest):

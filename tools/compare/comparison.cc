@@ -136,6 +136,11 @@ void Comparison::note(const Pair& pair, What what, std::string key) {
                                   pair.here.name, pair.here.flags, std::move(key), what});
 }
 
+void Comparison::count(const Pair& pair, std::uint64_t on_master, std::uint64_t on_slave) {
+  outcome_.counted.push_back(
+      {pair.here.environment_name, pair.here.main, pair.here.name, on_master, on_slave});
+}
+
 Result<> Comparison::compare(const Pair& pair) {
   if (!pair.on_master || !pair.on_slave) return note_single(pair);
   if (pair.here.flags != pair.slave_flags) {
@@ -148,6 +153,7 @@ Result<> Comparison::compare(const Pair& pair) {
   ask.name = pair.here.name;
   ask.bits = HashTree::bits_for(pair.items);
   HOTBACKUP_ASSIGN(const Both both, ask_both(ask));
+  count(pair, both.master.items, both.slave.items);
   outcome_.items += both.master.items;
   outcome_.bytes += both.master.bytes;
   outcome_.local += both.master.local + both.slave.local;
@@ -163,6 +169,7 @@ Result<> Comparison::note_single(const Pair& pair) {
   ask.name = pair.here.name;
   HOTBACKUP_ASSIGN(const auto answer, finish(pair.on_master ? master_ : slave_, ask));
   outcome_.local += answer.local;
+  count(pair, pair.on_master ? answer.items : 0, pair.on_slave ? answer.items : 0);
   if (answer.items == 0 && (answer.local != 0 || pair.here.main)) return {};
   note(pair, pair.on_master ? What::kMissingDatabase : What::kExtraDatabase);
   return {};

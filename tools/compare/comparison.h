@@ -36,6 +36,15 @@ struct Difference {
   What what = What::kWrongValue;
 };
 
+/// Items of one database on both sides, local ones left out.
+struct Counted {
+  std::string environment;
+  bool main = false;
+  std::string database;
+  std::uint64_t on_master = 0;
+  std::uint64_t on_slave = 0;
+};
+
 struct Outcome {
   UpdateNumber number;  // of the last snapshots
   std::uint64_t snapshots = 0;
@@ -44,6 +53,7 @@ struct Outcome {
   std::uint64_t bytes = 0;
   std::uint64_t local = 0;  // items that are kept local
   std::vector<Difference> differences;
+  std::vector<Counted> counted;
 };
 
 struct Limits {
@@ -98,6 +108,7 @@ class Comparison {
   Result<> look_into(const Pair& pair, const std::vector<std::uint32_t>& leaves);
   static Result<std::vector<Hashed>> collected(Side& side);
   Result<> reveal(const Pair& pair, const std::vector<std::pair<ChainHash, What>>& found);
+  void count(const Pair& pair, std::uint64_t on_master, std::uint64_t on_slave);
   void note(const Pair& pair, What what, std::string key = {});
   Result<> fetch_into_slave(EnvironmentNumber environment, std::string body);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
+#include "common/control/test_environment.h"
 #include "common/lmdb/resident_limit.h"
 #include "common/roles/compare_child.h"
 #include "slave/setaside.h"
@@ -74,6 +75,8 @@ Result<CompareAnswer> LocalSide::ask(const CompareAsk& ask) {
       forget();
       snapshots_.release();
       return CompareAnswer{};
+    case Kind::kEcho:
+      return echo(ask);
     case Kind::kClean:
     case Kind::kFound:
       return conclude(ask);
@@ -100,6 +103,7 @@ Result<CompareAnswer> LocalSide::hold(bool master) {
 Result<> LocalSide::list() {
   if (listed_) return {};
   for (master::CutEnvironment* environment : snapshots_.environments()) {
+    if (control::is_test_environment(group_.environment(environment->number)->name)) continue;
     HOTBACKUP_ASSIGN(const auto all, lmdb::databases(*environment->snapshot));
     for (const lmdb::DatabaseInfo& info : all)
       places_.push_back({environment, info, all.size() > 1});

@@ -48,6 +48,7 @@ class LocalSide final : public Side {
   Result<wire::CompareAnswer> reveal(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> fetch(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> repair(const wire::CompareAsk& ask);
+  Result<wire::CompareAnswer> echo(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> conclude(const wire::CompareAsk& ask);
   Result<Scan> scan(const Place& place);
 

@@ -56,6 +56,7 @@ void add_orphan_write(CLI::App& app, Session& session);
 void add_apply_commands(CLI::App& app, Session& session);
 void add_promote(CLI::App& app, Session& session);
 void add_switch(CLI::App& app, Session& session);
+void add_test(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
 void add_identity(CLI::App& app, Session& session);

@@ -9,9 +9,11 @@
 #include "common/config/vocabulary.h"
 #include "common/control/apply_decisions.h"
 #include "common/control/shared_text.h"
+#include "common/control/test_environment.h"
 #include "common/incident/catalogue.h"
 #include "common/journal/reader.h"
 #include "common/retention/rules.h"
+#include "common/roles/test_history.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -124,7 +126,7 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
     if (const control::PeerEntry* peer = group.peer(name)) status.peers.push_back(read_peer(*peer));
   for (std::uint32_t n = 1; n <= group.environment_count(); ++n) {
     const control::EnvironmentEntry* entry = group.environment(EnvironmentNumber(n));
-    if (entry == nullptr) continue;
+    if (entry == nullptr || control::is_test_environment(entry->name)) continue;
     const bool unlogged = static_cast<control::EnvironmentState>(entry->state.load()) ==
                           control::EnvironmentState::kUnlogged;
     status.environments.push_back({n, entry->name, entry->path, unlogged});
@@ -147,6 +149,7 @@ void read_numbers(control::Group& group, const config::Group& settings, GroupSta
     status.sent = std::min(reached.sent, status.published);
     status.journaled = std::min(reached.journaled, status.published);
     status.applied = std::min(reached.applied, status.published);
+    status.test_round_trip_ms = roles::last_round_trip_ms(group.directory());
     status.queue = measure_or_tell(group, status, status.journaled, status.made);
     status.exposure = status.queue;
     status.limit = exposure.limit();

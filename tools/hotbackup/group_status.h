@@ -88,10 +88,11 @@ struct GroupStatus {
   std::uint64_t sent = 0;
   std::uint64_t journaled = 0;
   std::uint64_t applied = 0;
-  Stretch queue;             // master: not acknowledged; slave: received and not applied
-  Stretch exposure;          // master: returned to callers and not acknowledged
-  Stretch behind;            // not visible in the copy
-  control::LossLimit limit;  // master: in force
+  Stretch queue;  // master: not acknowledged; slave: received and not applied
+  std::optional<double> test_round_trip_ms;  // master: of the last test update, if it came back
+  Stretch exposure;                          // master: returned to callers and not acknowledged
+  Stretch behind;                            // not visible in the copy
+  control::LossLimit limit;                  // master: in force
   bool limit_passed = false;
   bool limit_refuses = false;  // commits are refused now
   bool writers_wait = false;   // commits wait for an acknowledgement

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "common/base/clock.h"
+#include "common/control/test_environment.h"
 #include "common/os/ownership.h"
 #include "master/loss_limit.h"
 #include "tools/hotbackup/capture_link.h"
@@ -122,7 +123,8 @@ Result<> plan_patterns(InitPlan& plan) {
     return fail(ErrorCode::kConfig, "a group has at most " + std::to_string(control::kPatternsMax) +
                                         " [[group.env]]: use patterns");
   for (const control::PatternRecord& pattern : patterns)
-    if (std::none_of(plan.places.begin(), plan.places.end(),
+    if (!control::is_test_environment(pattern.name) &&
+        std::none_of(plan.places.begin(), plan.places.end(),
                      [&](const ConfiguredPlace& place) { return place.name == pattern.name; }))
       plan.notes.push_back("environment " + pattern.name +
                            " is not in the configuration any more; it stays in the group");

@@ -6,6 +6,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
+#include "common/control/test_environment.h"
 #include "common/update/codec.h"
 
 namespace hotbackup::cli {
@@ -130,11 +131,13 @@ void LogPrinter::open_update(const FrameHeader& header) {
   first_operation_ = true;
   const std::string environment =
       header.environment.value == 0 ? std::string() : name_of_(header.environment).name;
+  // An update of hotbackup's own.
+  const bool test = header.kind == FrameKind::kUpdate && control::is_test_environment(environment);
+  const std::string kind(test ? "test" : journal::frame_kind_name(header.kind));
   if (form_ == Form::kText) {
     std::printf("%10llu  %s  %-12s %-11s", static_cast<unsigned long long>(header.number.value),
                 iso8601(header.commit_time).c_str(),
-                environment.empty() ? "-" : environment.c_str(),
-                std::string(journal::frame_kind_name(header.kind)).c_str());
+                environment.empty() ? "-" : environment.c_str(), kind.c_str());
     if (filter_.shows_operations() && header.kind == FrameKind::kUpdate) put("\n");
     return;
   }
@@ -143,7 +146,7 @@ void LogPrinter::open_update(const FrameHeader& header) {
   put(dump_open(
       {{"number", header.number.value},
        {"time", iso8601(header.commit_time)},
-       {"kind", journal::frame_kind_name(header.kind)},
+       {"kind", kind},
        {"environment", environment.empty() ? ordered_json(nullptr) : ordered_json(environment)},
        {"epoch", header.epoch.counter},
        {"txnid", header.txnid.value},

@@ -92,6 +92,7 @@ int run(int count, char** words) {
   cli::add_promote(app, session);
   cli::add_switch(app, session);
   cli::add_compare(app, session);
+  cli::add_test(app, session);
   cli::add_config(app, session);
   cli::add_identity(app, session);
   cli::add_pair(app, session);

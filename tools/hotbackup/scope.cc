@@ -8,6 +8,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
+#include "common/control/test_environment.h"
 #include "common/lmdb/environment.h"
 #include "tools/hotbackup/command.h"
 #include "tools/hotbackup/disk.h"
@@ -150,7 +151,7 @@ Result<int> show_scope(const Session& session, const std::string& group_name) {
   std::map<std::string, KeptCounts> met;  // by name in the configuration
   for (std::uint32_t n = 1; n <= group.environment_count(); ++n) {
     const control::EnvironmentEntry* entry = group.environment(EnvironmentNumber(n));
-    if (entry == nullptr) continue;
+    if (entry == nullptr || control::is_test_environment(entry->name)) continue;
     auto scope = read_scope(group, *entry);
     if (!scope)
       return fail(std::move(scope).error().with_context("environment " + std::string(entry->name)));

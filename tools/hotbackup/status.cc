@@ -103,7 +103,8 @@ ordered_json to_json(const GroupStatus& status) {
   out["limit_passed"] = status.limit_passed;
   out["limit_refuses"] = status.limit_refuses;
   out["writers_wait"] = status.writers_wait;
-  out["test_round_trip_ms"] = nullptr;
+  out["test_round_trip_ms"] =
+      status.test_round_trip_ms ? ordered_json(*status.test_round_trip_ms) : ordered_json(nullptr);
   out["master_name"] = status.master_name;
   out["master_address"] =
       status.master_address.empty() ? ordered_json(nullptr) : ordered_json(status.master_address);

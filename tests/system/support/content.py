@@ -2,6 +2,7 @@
 """Comparing two LMDB environments item by item, read by plain LMDB without capture."""
 
 import contextlib
+import ctypes
 import itertools
 import os
 
@@ -89,3 +90,19 @@ def differences(first, second, most=10):
 
 def _short(item):
     return "nothing" if item is None else f"{item[0][:60]!r}={item[1][:60]!r}"
+
+
+def make_main_dupsort(path):
+    """As a foreign program may: py-lmdb does not."""
+    library = ctypes.CDLL("liblmdb.so.0")
+    env, txn, database = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint()
+    dupsort = 0x04
+    for code in (
+        library.mdb_env_create(ctypes.byref(env)),
+        library.mdb_env_open(env, str(path).encode(), 0, 0o660),
+        library.mdb_txn_begin(env, None, 0, ctypes.byref(txn)),
+        library.mdb_dbi_open(txn, None, dupsort, ctypes.byref(database)),
+        library.mdb_txn_commit(txn),
+    ):
+        assert code == 0, code
+    library.mdb_env_close(env)

@@ -84,6 +84,8 @@ class Node:
             text += ["[[group]]", f'name = "{group.name}"', f'peers = ["{peer.name}"]']
             if "check_period" not in group.options:
                 text.append('check_period = "500 ms"')
+            if "test_period" not in group.options:
+                text.append('test_period = "off"')
             if group.user:
                 text.append(f'user = "{group.user}"')
             if group.mode:
