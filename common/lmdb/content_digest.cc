@@ -34,12 +34,15 @@ void add(ChainHash& sum, const XXH128_hash_t& hash) {
 
 }  // namespace
 
-Result<ContentDigest> digest(Environment& environment) {
+Result<ContentDigest> digest(Environment& environment, const update::KeepLocalRules& rules) {
   HOTBACKUP_ASSIGN(auto txn, Transaction::begin(environment, /*read_only=*/true));
   HOTBACKUP_ASSIGN(const auto all, databases(txn));
   ContentDigest result;
   ItemHash hash;
   for (const DatabaseInfo& database : all) {
+    const update::Database named_as{database.main, database.name, database.flags};
+    if (rules.keeps_database(named_as)) continue;
+    bool kept = false;
     DatabaseDigest one{database.main, database.name, database.flags, 0, {}};
     const bool has_named = database.main && all.size() > 1;
     HOTBACKUP_ASSIGN(auto cursor, Cursor::open(txn, database.dbi));
@@ -50,9 +53,14 @@ Result<ContentDigest> digest(Environment& environment) {
         HOTBACKUP_ASSIGN(const bool named, is_named_database(txn, database.flags, *item));
         if (named) continue;
       }
+      if (rules.keeps(named_as, item->key)) {
+        kept = true;
+        continue;
+      }
       add(one.sum, hash(*item));
       ++one.items;
     }
+    if (kept && one.items == 0 && !database.main) continue;
     result.push_back(std::move(one));
   }
   return result;

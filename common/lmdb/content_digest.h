@@ -22,7 +22,8 @@ struct DatabaseDigest {
 
 using ContentDigest = std::vector<DatabaseDigest>;  // main first, then by name
 
-/// All databases in one read transaction.
-Result<ContentDigest> digest(Environment& environment);
+/// All databases in one read transaction. What the rules keep counts for nothing, nor that a
+/// database is there which only they fill.
+Result<ContentDigest> digest(Environment& environment, const update::KeepLocalRules& rules = {});
 
 }  // namespace hotbackup::lmdb

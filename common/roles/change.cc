@@ -189,7 +189,8 @@ Result<std::uint64_t> content_hash(control::Group& group) {
     lmdb::OpenOptions options = options_of(*entry);
     options.read_only = true;
     HOTBACKUP_ASSIGN(auto environment, lmdb::Environment::open(options));
-    HOTBACKUP_ASSIGN(const auto digest, lmdb::digest(environment));
+    HOTBACKUP_ASSIGN(const auto rules, group.keep_local(entry->configured));
+    HOTBACKUP_ASSIGN(const auto digest, lmdb::digest(environment, rules));
     add(n);
     for (const lmdb::DatabaseDigest& database : digest) {
       all += database.name;

@@ -11,7 +11,8 @@ using namespace hotbackup::test;
 
 namespace {
 
-lmdb::ContentDigest digest_of(const std::vector<update::Operation>& operations) {
+lmdb::ContentDigest digest_of(const std::vector<update::Operation>& operations,
+                              const update::KeepLocalRules& rules = {}) {
   test::TemporaryDirectory directory;
   auto environment = open_environment(directory / "env");
   lmdb::DatabaseHandles handles;
@@ -19,7 +20,7 @@ lmdb::ContentDigest digest_of(const std::vector<update::Operation>& operations) 
   lmdb::OperationApplier applier(handles);
   for (const auto& one : operations) REQUIRE(applier.apply(*txn, one));
   REQUIRE(txn->commit());
-  return *lmdb::digest(environment);
+  return *lmdb::digest(environment, rules);
 }
 
 }  // namespace
@@ -44,4 +45,14 @@ TEST_CASE("digests see a byte, a flag, a name, a duplicate and where key and val
   CHECK(base != digest_of({put(named("n"), "ab", "c"), put(main_database(), "ab", "c")}));
   const auto d = named("d", MDB_DUPSORT);
   CHECK(digest_of({put(d, "a", "1"), put(d, "a", "2")}) != digest_of({put(d, "a", "1")}));
+}
+
+TEST_CASE("what is kept local counts for nothing, nor a database that only holds such items") {
+  const auto rules = *update::KeepLocalRules::parse({"licence", "settings:host.*"});
+  const auto without = digest_of({put(named("n"), "a", "1")}, rules);
+  CHECK(without == digest_of({put(named("n"), "a", "1"), put(named("licence"), "x", "1"),
+                              put(named("settings"), "host.name", "paris")},
+                             rules));
+  CHECK(without !=
+        digest_of({put(named("n"), "a", "1"), put(named("settings"), "port", "1")}, rules));
 }
