@@ -34,7 +34,7 @@ inline constexpr std::array kAtJournalLimit =
                                          {"alarm", AtJournalLimit::kAlarm}});
 
 inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp"};
-inline constexpr std::string_view kGroupWithoutEffect[] = {"files", "rpo", "rto", "reports"};
+inline constexpr std::string_view kGroupWithoutEffect[] = {"files", "rpo", "rto"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

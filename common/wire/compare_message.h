@@ -30,6 +30,7 @@ struct CompareAsk {
     kClean = 12,
     kFound = 13,
     kEcho = 14,
+    kReport = 15,
   };
   Kind kind = Kind::kHold;
   UpdateNumber number = {};

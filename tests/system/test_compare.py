@@ -64,6 +64,17 @@ with lmdb.open(sys.argv[1], map_size=1 << 32, max_dbs=8) as env:
 """
 
 
+# What an application would print of its data at this path.
+REPORT = """
+import lmdb
+with lmdb.open("%s", readonly=True, max_dbs=8) as env:
+    items = env.open_db(b"items", create=False)
+    with env.begin() as txn:
+        for key, value in txn.cursor(items):
+            print(key.decode(), value[:40].decode(), len(value))
+"""
+
+
 def found(answer):
     return {(one["database"], one["key"], one["difference"]) for one in answer["differences"]}
 
@@ -152,6 +163,21 @@ class Compare(PairTest):
         self.assertEqual(len(self.compare("--repair", node=self.lyon)["differences"]), 0)
         self.lyon.command("pause", "main")
         self.assertIn("paused", self.paris.command("compare", "main", expect=3).stderr)
+
+    def test_an_applications_report_is_compared_at_one_number_under_load(self):
+        self.start(ONE)
+        for node in (self.paris, self.lyon):
+            script = node.root / "report.py"
+            script.write_text(REPORT % str(self.root / node.name / "data/one"))
+            text = node.config.read_text()
+            first = f'[group.reports]\nall = "/usr/bin/python3 {script}"\n  [[group.env]]'
+            node.config.write_text(text.replace("  [[group.env]]", first, 1))
+        self.background_python(self.paris, writers.ENDLESS, self.paris.path("one"))
+        for _ in range(3):
+            self.assertTrue(self.compare("--report", "all")["equal"])
+        plant(self.lyon.path("one"))
+        self.assertFalse(self.compare("--report", "all", expect=4)["equal"])
+        self.paris.command("compare", "main", "--report", "none", expect=3)
 
     @unittest.skipUnless(os.environ.get("HOTBACKUP_LONG"), "takes minutes: HOTBACKUP_LONG=1")
     def test_1_10_and_1000_differences_in_three_large_environments_are_found_exactly(self):

@@ -57,10 +57,10 @@ Result<Comparison::Both> Comparison::ask_both(const CompareAsk& ask) {
 }
 
 // The slave stands still before the master's number is chosen, so it cannot have passed it.
-Result<UpdateNumber> Comparison::begin(bool keep) {
+Result<UpdateNumber> Comparison::begin(bool keep, bool pause) {
   release();
   HOTBACKUP_TRY(slave_.ask({Kind::kHold}));
-  HOTBACKUP_ASSIGN(const auto cut, master_.ask({Kind::kCut}));
+  HOTBACKUP_ASSIGN(const auto cut, master_.ask({Kind::kCut, {}, pause}));
   CompareAsk ask{Kind::kSnapshot, cut.number, keep};
   UpdateNumber applied;
   auto moved = steady_clock::now();

@@ -74,6 +74,14 @@ class Comparison {
   Result<Outcome> run();
   /// What run() has found becomes what the master has, at one number. Another run() proves it.
   Result<> repair(const std::vector<Difference>& differences);
+  struct Reports {
+    UpdateNumber number;
+    std::string master;
+    std::string slave;
+  };
+  /// What the applications' own report prints on both sides at one number; programs that write on
+  /// the master wait meanwhile.
+  Result<Reports> report(const std::string& name);
   /// Gives up everything that is held.
   void release();
   /// Tells both sides; clears doubts, or raises the incident.
@@ -97,7 +105,7 @@ class Comparison {
   };
   using Key = std::tuple<std::uint32_t, bool, std::string>;
 
-  Result<UpdateNumber> begin(bool keep);
+  Result<UpdateNumber> begin(bool keep, bool pause = false);
   Result<std::vector<Pair>> list();
   static Result<wire::CompareAnswer> finish(Side& side, wire::CompareAsk ask);
   Result<Both> ask_both(const wire::CompareAsk& ask);

@@ -47,7 +47,7 @@ Result<CompareAnswer> LocalSide::ask(const CompareAsk& ask) {
   switch (ask.kind) {
     case Kind::kHold:
     case Kind::kCut:
-      return hold(ask.kind == Kind::kCut);
+      return hold(ask);
     case Kind::kSnapshot: {
       CompareAnswer answer;
       HOTBACKUP_ASSIGN(const bool there, snapshots_.reach(ask.number, ask.hold));
@@ -75,6 +75,8 @@ Result<CompareAnswer> LocalSide::ask(const CompareAsk& ask) {
       forget();
       snapshots_.release();
       return CompareAnswer{};
+    case Kind::kReport:
+      return report(ask);
     case Kind::kEcho:
       return echo(ask);
     case Kind::kClean:
@@ -93,10 +95,11 @@ void LocalSide::forget() {
   listed_ = false;
 }
 
-Result<CompareAnswer> LocalSide::hold(bool master) {
+Result<CompareAnswer> LocalSide::hold(const CompareAsk& ask) {
   forget();
   CompareAnswer answer;
-  HOTBACKUP_ASSIGN(answer.number, master ? snapshots_.cut() : snapshots_.hold());
+  HOTBACKUP_ASSIGN(answer.number,
+                   ask.kind == Kind::kCut ? snapshots_.cut(ask.hold) : snapshots_.hold());
   return answer;
 }
 
@@ -276,8 +279,8 @@ Result<CompareAnswer> LocalSide::conclude(const CompareAsk& ask) {
   return CompareAnswer{};
 }
 
-Result<> serve_side(control::Group& group, int fd) {
-  LocalSide side(group);
+Result<> serve_side(control::Group& group, const config::Group& settings, int fd) {
+  LocalSide side(group, settings);
   for (;;) {
     auto bytes = roles::read_block(fd, roles::kCompareIdle);
     if (!bytes) return {};

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/config/configuration.h"
 #include "common/wire/compare_message.h"
 #include "tools/compare/scan.h"
 #include "tools/compare/snapshots.h"
@@ -23,7 +24,8 @@ class Side {
 
 class LocalSide final : public Side {
  public:
-  explicit LocalSide(control::Group& group) : group_(group), snapshots_(group) {}
+  LocalSide(control::Group& group, const config::Group& settings)
+      : group_(group), settings_(settings), snapshots_(group) {}
   Result<wire::CompareAnswer> ask(const wire::CompareAsk& ask) override;
 
  private:
@@ -39,7 +41,7 @@ class LocalSide final : public Side {
   };
   Result<> list();
   void forget();
-  Result<wire::CompareAnswer> hold(bool master);
+  Result<wire::CompareAnswer> hold(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> databases(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> hash(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> nodes(const wire::CompareAsk& ask);
@@ -48,11 +50,13 @@ class LocalSide final : public Side {
   Result<wire::CompareAnswer> reveal(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> fetch(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> repair(const wire::CompareAsk& ask);
+  Result<wire::CompareAnswer> report(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> echo(const wire::CompareAsk& ask);
   Result<wire::CompareAnswer> conclude(const wire::CompareAsk& ask);
   Result<Scan> scan(const Place& place);
 
   control::Group& group_;
+  const config::Group& settings_;
   Snapshots snapshots_;
   bool listed_ = false;
   std::vector<Place> places_;
@@ -65,6 +69,6 @@ class LocalSide final : public Side {
 
 /// What `hotbackup compare-side` does: answers the blocks that come over the socket until it ends
 /// or nobody asks any more.
-Result<> serve_side(control::Group& group, int fd);
+Result<> serve_side(control::Group& group, const config::Group& settings, int fd);
 
 }  // namespace hotbackup::compare

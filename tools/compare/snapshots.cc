@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <thread>
+#include <utility>
 
 #include "common/os/process.h"
 #include "slave/applier.h"
@@ -21,6 +22,8 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kHoldStep{5000};     // applying goes on by itself so long after this died
 constexpr milliseconds kHoldLimit{10'000};  // a batch that is being applied ends first
+constexpr milliseconds kPauseStep{2000};
+constexpr milliseconds kRenewed{300};
 constexpr milliseconds kSliceLimit{500};
 constexpr milliseconds kCutLimit{10'000};
 constexpr milliseconds kRepairLimit{100'000};
@@ -103,14 +106,25 @@ Result<UpdateNumber> Snapshots::hold() {
   return UpdateNumber(group_.layout().applied.load());
 }
 
-Result<UpdateNumber> Snapshots::cut() {
+Result<UpdateNumber> Snapshots::cut(bool pause) {
   release();
   if (group_.role() != control::Role::kMaster)
     return fail(ErrorCode::kFenced, std::string(group_.layout().node_name) + " is not master of " +
                                         group_.layout().group_name);
-  HOTBACKUP_ASSIGN(source_, master::FetchSource::cut(group_, kCutLimit));
+  if (pause) {
+    HOTBACKUP_TRY(group_.pause_gate(kPauseStep, /*first=*/true));
+    paused_ = true;
+    keep_holding();
+  }
+  auto source = master::FetchSource::cut(group_, kCutLimit);
+  if (!source) {
+    release();
+    return fail(std::move(source).error());
+  }
+  source_ = std::move(*source);
   environments_ = source_->environments();
-  return source_->position().number;
+  number_ = source_->position().number;
+  return number_;
 }
 
 Result<bool> Snapshots::reach(UpdateNumber number, bool keep) {
@@ -129,12 +143,34 @@ Result<bool> Snapshots::reach(UpdateNumber number, bool keep) {
     release();
     return fail(ErrorCode::kTimeout, "the snapshots took too long to begin");
   }
+  if (keep) keep_holding();
   if (!keep) {
     hold.until_ns.store(0);
     os::futex_notify(group_.layout().apply_wake);
     lock_.reset();
   }
   return true;
+}
+
+// Whoever is held goes on by itself when this process dies.
+void Snapshots::keep_holding() {
+  keeper_ = std::jthread([this](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      if (paused_)
+        (void)group_.pause_gate(kPauseStep, /*first=*/false);
+      else
+        renew();
+      std::this_thread::sleep_for(kRenewed);
+    }
+  });
+}
+
+// A transaction that was open when the gate closed may have committed since.
+bool Snapshots::still_held() {
+  const std::int64_t now = os::boottime_ns();
+  if (paused_) return group_.layout().roles.gate_until_ns.load() > now && group_.made() == number_;
+  return lock_ && group_.layout().hold.until_ns.load() > now &&
+         group_.layout().applied.load() == number_.value;
 }
 
 Result<> Snapshots::begin_all() {
@@ -193,6 +229,8 @@ Result<> Snapshots::repair() {
 }
 
 void Snapshots::release() {
+  keeper_ = {};
+  if (std::exchange(paused_, false)) group_.open_gate();
   environments_.clear();
   own_.clear();
   source_.reset();

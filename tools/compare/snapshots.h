@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "common/control/group.h"
@@ -21,8 +22,11 @@ class Snapshots {
   /// Slave: the applier stands still. kFenced where applying is paused, stopped or not served;
   /// kBusy while another comparison runs; kTimeout.
   Result<UpdateNumber> hold();
-  /// Master: a cut.
-  Result<UpdateNumber> cut();
+  /// Master: a cut. `pause`: writers wait from before it until release().
+  Result<UpdateNumber> cut(bool pause = false);
+  /// What the snapshots show is what is there still: writers, or the applier, were held all along.
+  bool still_held();
+  UpdateNumber number() const { return number_; }
   /// Slave: false while the copies do not show `number` yet; ask again soon, or the applier goes
   /// on. `keep`: the applier stands there until release().
   Result<bool> reach(UpdateNumber number, bool keep);
@@ -39,6 +43,7 @@ class Snapshots {
   void ask_to_hold(UpdateNumber number);
   void renew();
   Result<> begin_all();
+  void keep_holding();
 
   control::Group& group_;
   os::UniqueFd lock_;  // of the one comparison that holds the applier
@@ -46,7 +51,8 @@ class Snapshots {
   std::unique_ptr<master::FetchSource> source_;
   std::vector<std::unique_ptr<master::CutEnvironment>> own_;
   std::vector<master::CutEnvironment*> environments_;
-  std::uint64_t repair_bytes_ = 0;
+  bool paused_ = false;  // the master's gate
+  std::jthread keeper_;  // of what is held, while a report runs
   struct Repair;
   std::shared_ptr<Repair> repair_;
 };

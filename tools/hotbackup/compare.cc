@@ -26,6 +26,7 @@ constexpr std::size_t kShownMax = 1000;  // differences for a person; --json has
 struct CompareOptions {
   std::string group;
   bool repair = false;
+  std::string report;
 };
 
 struct Done {
@@ -65,7 +66,7 @@ Result<Done> compare_with(const roles::Here& here, const std::string& peer, bool
                           bool only_copy) {
   const bool master_here = here.group.role() == control::Role::kMaster;
   HOTBACKUP_ASSIGN(const auto remote, compare::RemoteSide::open(here, peer));
-  compare::LocalSide local(here.group);
+  compare::LocalSide local(here.group, here.settings);
   const auto begun = steady_clock::now();
   Comparison comparison(master_here ? static_cast<compare::Side&>(local) : *remote,
                         master_here ? static_cast<compare::Side&>(*remote) : local, {},
@@ -146,6 +147,49 @@ void print_json(const std::string& group, const std::vector<Done>& all) {
   std::printf("%s\n", report.dump().c_str());
 }
 
+/// The first line that differs, of both.
+std::string first_difference(const std::string& master, const std::string& slave) {
+  std::size_t line = 0;
+  std::size_t at = 0;
+  while (at < master.size() && at < slave.size() && master[at] == slave[at])
+    line = master[at++] == '\n' ? at : line;
+  const auto from = [line](const std::string& text) {
+    return text.substr(line, std::min<std::size_t>(text.find('\n', line) - line, 200));
+  };
+  return "master: " + printable(from(master)) + ", slave: " + printable(from(slave));
+}
+
+Result<bool> report_with(const Session& session, const roles::Here& here, const std::string& peer,
+                         const std::string& name) {
+  const bool master_here = here.group.role() == control::Role::kMaster;
+  HOTBACKUP_ASSIGN(const auto remote, compare::RemoteSide::open(here, peer));
+  compare::LocalSide local(here.group, here.settings);
+  Comparison comparison(master_here ? static_cast<compare::Side&>(local) : *remote,
+                        master_here ? static_cast<compare::Side&>(*remote) : local);
+  auto both = comparison.report(name);
+  if (!both) {
+    comparison.release();
+    return fail(std::move(both).error());
+  }
+  const bool equal = both->master == both->slave;
+  const std::string node = master_here ? peer : here.node();
+  const std::string difference = equal ? "" : first_difference(both->master, both->slave);
+  if (session.json)
+    std::printf("%s\n", ordered_json{{"group", here.settings.name},
+                                     {"report", name},
+                                     {"node", node},
+                                     {"equal", equal},
+                                     {"number", both->number.value},
+                                     {"difference", difference}}
+                            .dump()
+                            .c_str());
+  else
+    std::printf("%s  %s  report %s %s at update %s%s\n", here.settings.name.c_str(), node.c_str(),
+                name.c_str(), equal ? "EQUAL" : "DIFFERS", human_count(both->number.value).c_str(),
+                equal ? "" : ("; " + difference).c_str());
+  return equal;
+}
+
 Result<int> run_compare(const Session& session, const CompareOptions& options) {
   HOTBACKUP_ASSIGN(const auto opened, open_group(session, options.group));
   control::Group& group = *opened->group;
@@ -166,19 +210,25 @@ Result<int> run_compare(const Session& session, const CompareOptions& options) {
   std::vector<Done> all;
   bool equal = true;
   for (const std::string& peer : peers) {
+    if (!options.report.empty()) {
+      auto same = report_with(session, here, peer, options.report);
+      if (!same) return fail(std::move(same).error().with_context("comparing with " + peer));
+      equal = equal && *same;
+      continue;
+    }
     auto done = compare_with(here, peer, options.repair, settings.peers.size() == 1);
     if (!done) return fail(std::move(done).error().with_context("comparing with " + peer));
     equal = equal && done->outcome.differences.empty();
     if (!session.json) print(settings.name, *done);
     all.push_back(std::move(*done));
   }
-  if (session.json) print_json(settings.name, all);
+  if (session.json && options.report.empty()) print_json(settings.name, all);
   return equal ? kDone : kFound;
 }
 
 Result<int> serve(const Session& session, const std::string& name) {
   HOTBACKUP_ASSIGN(const auto opened, open_group(session, name));
-  HOTBACKUP_TRY(compare::serve_side(*opened->group, STDIN_FILENO));
+  HOTBACKUP_TRY(compare::serve_side(*opened->group, *opened->settings, STDIN_FILENO));
   return kDone;
 }
 
@@ -192,6 +242,12 @@ void add_compare(CLI::App& app, Session& session) {
       "differs");
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_flag("--repair", options->repair, "fetches what differs from the master");
+  command
+      ->add_option("--report", options->report,
+                   "runs the applications' own report of this name, [group.reports] on each node, "
+                   "on both sides at one number and compares what they print")
+      ->type_name("NAME")
+      ->excludes("--repair");
   command->callback([&session, options] {
     session.action = [&session, options] { return run_compare(session, *options); };
   });

@@ -162,8 +162,8 @@ std::string printed(const compare::Counted& one) {
 }
 
 /// Every database, on both sides, at one number.
-Result<> count_everything(control::Group& group, Echo& echo) {
-  compare::LocalSide local(group);
+Result<> count_everything(control::Group& group, const config::Group& settings, Echo& echo) {
+  compare::LocalSide local(group, settings);
   compare::Comparison comparison(local, *echo.side);
   HOTBACKUP_ASSIGN(echo.counted, comparison.run());
   return {};
@@ -285,7 +285,7 @@ Result<int> run_test(const Session& session, const TestOptions& options) {
     HOTBACKUP_TRY(roles::note_test(group, echo.result));
     all = all && echo.result.result == "echoed";
     if (options.full && echo.result.result == "echoed")
-      HOTBACKUP_TRY(count_everything(group, echo));
+      HOTBACKUP_TRY(count_everything(group, settings, echo));
   }
   const auto& url = opened->configuration.node.heartbeat_url;
   if (options.scheduled && all && url) HOTBACKUP_TRY(ping(*url));
