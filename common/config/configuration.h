@@ -43,15 +43,16 @@ struct Node {
   std::string state = "/var/lib/hotbackup";  // absolute, without a trailing slash
   Address listen{"0.0.0.0", 2000};
 
+  std::optional<Address> status = Address{"127.0.0.1", 2080};  // page, metrics, health
+  std::optional<Address> smtp = Address{"localhost", 25};      // for mailto: in the notify list
+
   // No effect yet.
-  std::optional<Address> status = Address{"127.0.0.1", 2080};
-  std::optional<Address> smtp = Address{"localhost", 25};
   std::optional<std::string> heartbeat_url;
 };
 
-/// One entry of the notify list. No effect yet.
+/// One entry of the notify list.
 struct Notify {
-  std::string to;  // with its scheme: mailto:, https://, exec:, file: or syslog:
+  std::string to;  // with its scheme: mailto:, https://, http://, exec:, file: or syslog:
   Severity from = Severity::kWarning;
   std::vector<std::string> groups = {"*"};
 };
@@ -113,11 +114,12 @@ struct Group {
   std::string on_demote;
   Rejoin rejoin = Rejoin::kRewind;
 
+  std::optional<milliseconds> rpo;  // objectives: the incident HB-rpo-passed, `report`
+  std::optional<milliseconds> rto;
+
   // No effect yet.
   std::optional<milliseconds> test_period = std::chrono::seconds(30);
   std::vector<std::string> files;
-  std::optional<milliseconds> rpo;
-  std::optional<milliseconds> rto;
   std::map<std::string, std::string> reports;  // name to command
 };
 

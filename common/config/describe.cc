@@ -115,8 +115,6 @@ bool is_in(const std::string_view (&keys)[N], std::string_view key) {
 }
 
 bool is_without_effect(std::string_view table, std::string_view key) {
-  if (table == "notify") return true;
-  if (table == "node") return is_in(kNodeWithoutEffect, key);
   return table == "group" && is_in(kGroupWithoutEffect, key);
 }
 

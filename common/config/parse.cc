@@ -51,11 +51,14 @@ Result<std::string> parse_fingerprint(std::string_view text) {
 }
 
 Result<std::string> parse_notify_target(std::string_view text) {
-  for (std::string_view scheme : {"mailto:", "https://", "exec:", "file:", "syslog:"}) {
+  for (std::string_view scheme :
+       {"mailto:", "https://", "http://", "exec:", "file:/", "syslog:"}) {
     if (text.starts_with(scheme) && (text.size() > scheme.size() || scheme == "syslog:")) {
       return std::string(text);
     }
   }
+  if (text.starts_with("file:"))
+    return fail(ErrorCode::kConfig, in_quotes(text) + " is not an absolute path behind file:");
   return fail(ErrorCode::kConfig,
               in_quotes(text) + " is not a target: mailto:, https://, exec:, file: or syslog:");
 }
@@ -148,7 +151,6 @@ class FileReader {
     reader.read_or_off("status", node.status, address_with_port(2080));
     reader.read_or_off("smtp", node.smtp, address_with_port(25));
     reader.read_or_off("heartbeat_url", node.heartbeat_url, parse_url);
-    for (std::string_view key : kNodeWithoutEffect) reader.no_effect(key);
     reader.finish();
   }
 
@@ -213,7 +215,6 @@ class FileReader {
     });
     if (set) notify.groups = std::move(groups);
     reader.finish();
-    faults_.warn(table.at, "[[notify]] has no effect in this version");
     configuration_.notify.push_back(std::move(notify));
   }
 

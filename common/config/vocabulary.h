@@ -33,8 +33,7 @@ inline constexpr std::array kAtJournalLimit =
                                          {"refuse", AtJournalLimit::kRefuse},
                                          {"alarm", AtJournalLimit::kAlarm}});
 
-inline constexpr std::string_view kNodeWithoutEffect[] = {"status", "smtp"};
-inline constexpr std::string_view kGroupWithoutEffect[] = {"files", "rpo", "rto"};
+inline constexpr std::string_view kGroupWithoutEffect[] = {"files"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>

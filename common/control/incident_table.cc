@@ -30,26 +30,30 @@ bool is(const IncidentEntry& entry, std::string_view code, std::string_view subj
 std::optional<Incident> read(const IncidentEntry& entry) {
   for (int attempt = 0; attempt < 1000; ++attempt) {
     const std::uint32_t before = entry.text_sequence.load();
-    if (entry.open.load() == 0) return std::nullopt;
+    const bool open = entry.open.load() != 0;
     if (before % 2 != 0) continue;
+    if (entry.code[0] == '\0') return std::nullopt;  // never used
     Incident incident{{entry.code, ::strnlen(entry.code, sizeof entry.code)},
                       {entry.subject, ::strnlen(entry.subject, sizeof entry.subject)},
                       {entry.text, ::strnlen(entry.text, sizeof entry.text)},
                       time_of(entry.first_ns.load()),
                       time_of(entry.last_ns.load()),
-                      entry.count.load()};
+                      entry.count.load(),
+                      open};
     if (entry.text_sequence.load() == before) return incident;
   }
   return std::nullopt;
 }
 
-/// The entry for a new incident: a free one, else the one raised longest ago.
+/// The entry for a new incident: a free one, else one that is open; of them the one raised longest
+/// ago, since the incident log may not have seen later ones yet.
 IncidentEntry& place_for_new(Layout& layout) {
+  const auto order = [](const IncidentEntry& entry) {
+    return std::make_pair(entry.open.load() != 0, entry.last_ns.load());
+  };
   IncidentEntry* best = &layout.incidents[0];
-  for (IncidentEntry& entry : layout.incidents) {
-    if (entry.open.load() == 0) return entry;
-    if (entry.last_ns.load() < best->last_ns.load()) best = &entry;
-  }
+  for (IncidentEntry& entry : layout.incidents)
+    if (order(entry) < order(*best)) best = &entry;
   return *best;
 }
 
@@ -75,8 +79,8 @@ void IncidentTable::raise(std::string_view code, std::string_view subject,
   entry->last_ns.store(now);
   entry->count.fetch_add(1);
   copy_text(entry->text, sizeof entry->text, text);
-  entry->text_sequence.fetch_add(1);
   entry->open.store(1);
+  entry->text_sequence.fetch_add(1);
 }
 
 void IncidentTable::clear(std::string_view code, std::string_view subject) noexcept {
@@ -94,8 +98,17 @@ void IncidentTable::clear_all(std::string_view code) noexcept {
 std::vector<Incident> IncidentTable::open() const {
   std::vector<Incident> incidents;
   for (const IncidentEntry& entry : layout_.incidents)
-    if (auto incident = read(entry)) incidents.push_back(std::move(*incident));
+    if (auto incident = read(entry); incident && incident->open)
+      incidents.push_back(std::move(*incident));
   std::ranges::sort(incidents, std::greater<>(), &Incident::first);
+  return incidents;
+}
+
+std::vector<Incident> IncidentTable::recent() const {
+  std::vector<Incident> incidents;
+  for (const IncidentEntry& entry : layout_.incidents)
+    if (auto incident = read(entry)) incidents.push_back(std::move(*incident));
+  std::ranges::sort(incidents, {}, &Incident::first);
   return incidents;
 }
 

@@ -20,6 +20,7 @@ struct Incident {
   WallTime first;
   WallTime last;
   std::uint32_t count = 0;  // times raised
+  bool open = true;
 };
 
 /// May be used by any thread of any process of the group. Blocks for microseconds only. Never
@@ -38,6 +39,9 @@ class IncidentTable {
 
   /// Open ones, newest first. Takes no lock.
   std::vector<Incident> open() const;
+  /// With those that were cleared not long ago, oldest first: what came and went between two looks
+  /// of the incident log is among them.
+  std::vector<Incident> recent() const;
   std::optional<Incident> find(std::string_view code, std::string_view subject = {}) const;
 
  private:

@@ -36,6 +36,8 @@ constexpr Entry kCatalogue[] = {
      "stop that program, then hotbackup compare GROUP --repair"},
     {"HB-disk-full", kError, "The slave's disk has no room for the journal.",
      "make room; it goes on by itself"},
+    {"HB-disk-low", kWarning, "The disk of the journal is nearly full.",
+     "make room before it is full; hotbackup status GROUP says what the journal is kept for"},
     {"HB-environment-sync-failed", kError,
      "The disk failed a sync of an environment; the journal keeps everything from then on.",
      "look after the disk, compare the copies, then restart hotbackup-master"},
@@ -55,6 +57,10 @@ constexpr Entry kCatalogue[] = {
     {"HB-journal-sync-failed", kError,
      "A write or sync of the journal failed; nothing is acknowledged from that segment any more.",
      "look after the disk; the journal goes on in a new segment as soon as it can"},
+    {"HB-link-down", kError,
+     "Nothing has been heard of a peer for three check periods: nothing is sent or received.",
+     "see that the hotbackup servers run there and the network works; hotbackup status GROUP, here "
+     "and there. On a slave whose master is gone: hotbackup promote GROUP --dry-run"},
     {"HB-local-unsynced", kError,
      "A commit happened, but the disk failed the sync of its keep-local data.",
      "look after the disk; write the keep-local data again"},
@@ -68,6 +74,9 @@ constexpr Entry kCatalogue[] = {
      "A program writes an environment without LMDB's locks and without the library: it damages "
      "every other program's snapshots, and what it wrote may be lost.",
      "stop it, start it under capture, then seed the slaves anew"},
+    {"HB-notify-failed", kWarning,
+     "An entry of the notify list cannot be reached; its messages wait and are tried again.",
+     "mend what the text names, then try: hotbackup notify-test"},
     {"HB-orphans", kWarning,
      "Updates were made on this node that its new master does not have; they are kept here.",
      "hotbackup orphans GROUP lists them; hotbackup orphans show, apply or drop decides on each"},
@@ -95,10 +104,16 @@ constexpr Entry kCatalogue[] = {
      "The data file of an environment was replaced: programs that have the old one open go on with "
      "it, and the copies are not of the new one.",
      "restart every program that has the environment open, then seed the slaves anew"},
+    {"HB-rpo-passed", kError,
+     "More is exposed than the objective allows: losing this machine now loses what is older than "
+     "rpo.",
+     "see why the slave is away or slow: hotbackup why GROUP, here and there"},
     {"HB-rules-differ", kError,
      "The keep-local rules of two nodes differ, so nothing is sent between them.",
      "make keep_local equal in both configurations and type hotbackup init GROUP --role ROLE again "
      "on both nodes"},
+    {"HB-server-down", kError, "The server of this group does not run.",
+     "start it: systemctl start the service that the text names; its log says how it ended"},
     {"HB-slave-ahead", kError,
      "A slave has updates that its master of the same epoch does not have: a machine was rolled "
      "back, or a disk lied.",
@@ -161,6 +176,26 @@ std::span<const Entry> catalogue() {
 const Entry* find(std::string_view code) {
   const auto at = std::ranges::lower_bound(kCatalogue, code, {}, &Entry::code);
   return at != std::end(kCatalogue) && at->code == code ? &*at : nullptr;
+}
+
+std::string action_for(std::string_view code, std::string_view group, std::string_view subject) {
+  const Entry* entry = find(code);
+  if (entry == nullptr) return {};
+  std::string action(entry->action);
+  const auto put = [&action](std::string_view word, std::string_view name) {
+    for (std::size_t at = 0; !name.empty() && (at = action.find(word, at)) != std::string::npos;) {
+      action.replace(at, word.size(), name);
+      at += name.size();
+    }
+  };
+  put("GROUP", group);
+  put("NODE", subject);
+  return action;
+}
+
+Severity severity_of(std::string_view code) {
+  const Entry* entry = find(code);
+  return entry == nullptr ? kError : entry->severity;
 }
 
 }  // namespace hotbackup::incident

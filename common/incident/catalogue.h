@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace hotbackup::incident {
@@ -21,5 +22,11 @@ struct Entry {
 std::span<const Entry> catalogue();
 /// nullptr for a code that is not listed.
 const Entry* find(std::string_view code);
+
+/// What to do about it in this group, about this subject: the entry's action with the names put in;
+/// empty for a code that is not listed.
+std::string action_for(std::string_view code, std::string_view group, std::string_view subject);
+/// That of the catalogue; error for a code that is not listed.
+Severity severity_of(std::string_view code);
 
 }  // namespace hotbackup::incident

@@ -59,6 +59,7 @@ asio::awaitable<void> Supervisor::main() {
     tasks_.spawn(feed_watchdog(std::chrono::microseconds(watchdog_us / 2)));
   net::TaskGroup serving(io_.get_executor());
   serving.spawn(serve(*server));
+  watch_.emplace(node_.configuration);
   ::sd_notify(0, "READY=1");
 
   while (!stop_ && !server_ended_) {
@@ -77,11 +78,14 @@ asio::awaitable<void> Supervisor::main() {
         break;
       }
       serving.spawn(serve(*server));
+      watch_.reset();
+      watch_.emplace(node_.configuration);
     }
     ::sd_notify(0, "READY=1");
   }
 
   ::sd_notify(0, "STOPPING=1");
+  watch_.reset();
   serving.cancel();
   const auto ended = co_await serving.join();
   if (!ended) {

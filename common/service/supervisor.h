@@ -6,6 +6,7 @@
 #include <asio/signal_set.hpp>
 
 #include "common/net/task_group.h"
+#include "common/people/node_watch.h"
 #include "common/service/server.h"
 
 namespace hotbackup::service {
@@ -37,6 +38,7 @@ class Supervisor {
   bool reload_wanted_ = false;
   bool server_ended_ = false;
   int exit_code_ = 0;
+  std::optional<people::NodeWatch> watch_;
 };
 
 }  // namespace hotbackup::service

@@ -32,10 +32,6 @@ Result<config::Configuration> load_configuration(const Session& session) {
   return config::load(session.config_path.empty() ? config::default_path() : session.config_path);
 }
 
-std::string group_directory(const config::Configuration& configuration, std::string_view group) {
-  return configuration.node.state + "/groups/" + std::string(group);
-}
-
 Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& configuration,
                                                    const config::Group& settings) {
   auto group = control::Group::open(group_directory(configuration, settings.name));
@@ -54,20 +50,6 @@ Result<std::unique_ptr<OpenGroup>> open_group(const Session& session, const std:
   HOTBACKUP_ASSIGN(opened->settings, config::find_group(opened->configuration, name));
   HOTBACKUP_ASSIGN(opened->group, open_group(opened->configuration, *opened->settings));
   return opened;
-}
-
-std::string_view role_name(control::Role role) {
-  switch (role) {
-    case control::Role::kMaster:
-      return "master";
-    case control::Role::kSlave:
-      return "slave";
-    case control::Role::kFenced:
-      return "fenced";
-    case control::Role::kNone:
-      break;
-  }
-  return "none";
 }
 
 }  // namespace hotbackup::cli

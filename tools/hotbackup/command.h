@@ -12,6 +12,7 @@
 #include "common/base/error.h"
 #include "common/config/configuration.h"
 #include "common/control/group.h"
+#include "common/status/group_status.h"
 
 namespace hotbackup::cli {
 
@@ -46,6 +47,9 @@ void add_recover(CLI::App& app, Session& session);
 void add_forget(CLI::App& app, Session& session);
 void add_unlink(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
+void add_incidents(CLI::App& app, Session& session);
+void add_explain(CLI::App& app, Session& session);
+void add_notify_test(CLI::App& app, Session& session);
 void add_why(CLI::App& app, Session& session);
 void add_role(CLI::App& app, Session& session);
 void add_scope(CLI::App& app, Session& session);
@@ -68,8 +72,7 @@ int exit_code(const Error& error);
 std::string error_line(const Error& error);
 
 Result<config::Configuration> load_configuration(const Session& session);
-/// <state>/groups/<group>
-std::string group_directory(const config::Configuration& configuration, std::string_view group);
+using status::group_directory;
 
 /// A group that was made by `init` on this node.
 struct OpenGroup {
@@ -84,7 +87,6 @@ Result<std::unique_ptr<OpenGroup>> open_group(const Session& session, const std:
 Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& configuration,
                                                    const config::Group& settings);
 
-/// "master", "slave", "fenced", "none": stable names.
-std::string_view role_name(control::Role role);
+using status::role_name;
 
 }  // namespace hotbackup::cli

@@ -6,11 +6,14 @@
 
 #include "common/base/bytes.h"
 #include "common/journal/reader.h"
-#include "tools/hotbackup/group_status.h"
+#include "common/status/group_status.h"
+#include "tools/hotbackup/command.h"
 #include "tools/hotbackup/log_printer.h"
 
 namespace hotbackup::cli {
 namespace {
+
+using namespace status;
 
 struct LogOptions {
   std::string group;

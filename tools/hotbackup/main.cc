@@ -82,6 +82,9 @@ int run(int count, char** words) {
   cli::add_run(app, session);
   cli::add_status(app, session);
   cli::add_why(app, session);
+  cli::add_incidents(app, session);
+  cli::add_explain(app, session);
+  cli::add_notify_test(app, session);
   cli::add_role(app, session);
   cli::add_scope(app, session);
   cli::add_log(app, session);

@@ -6,10 +6,13 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "tools/hotbackup/group_status.h"
+#include "common/status/group_status.h"
+#include "tools/hotbackup/command.h"
 
 namespace hotbackup::cli {
 namespace {
+
+using namespace status;
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;

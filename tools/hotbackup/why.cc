@@ -3,10 +3,13 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "tools/hotbackup/verdict.h"
+#include "common/status/verdict.h"
+#include "tools/hotbackup/command.h"
 
 namespace hotbackup::cli {
 namespace {
+
+using namespace status;
 
 Result<int> why(const Session& session, const std::string& name) {
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));

@@ -74,6 +74,7 @@ class Node:
             f'name = "{self.name}"',
             f'state = "{self.state}"',
             f'listen = "127.0.0.1:{self.port}"',
+            "" if "status" in node_lines else 'status = "off"',  # many nodes on one machine
             node_lines,
             "[[peer]]",
             f'name = "{peer.name}"',

@@ -156,7 +156,7 @@ TEST_CASE("a group has the documented defaults") {
 
 TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
   const Configuration c = good(kFull);
-  const char* warned[] = {"smtp", "rpo", "rto", "files"};
+  const char* warned[] = {"files"};
   for (const char* key : warned) {
     CAPTURE(key);
     const std::string word = "'" + std::string(key) + "' in [";
@@ -164,10 +164,9 @@ TEST_CASE("what has no effect is warned of once each, with its place, and only i
     for (const std::string& line : c.warnings) count += line.find(word) != line.npos ? 1 : 0;
     CHECK(count == 1);
   }
-  // Besides: [[notify]], and its group that does not exist.
-  CHECK(c.warnings.size() == std::size(warned) + 2);
-  CHECK(c.warnings[0] == "t.toml:7:1: 'smtp' in [node] has no effect in this version");
-  CHECK(c.warnings[2] == "t.toml:12:18: 'groups' in [[notify]]: there is no group 'dsn'");
+  // Besides: a group in [[notify]] that does not exist.
+  CHECK(c.warnings.size() == std::size(warned) + 1);
+  CHECK(c.warnings[0] == "t.toml:12:18: 'groups' in [[notify]]: there is no group 'dsn'");
 }
 
 TEST_CASE("a peer whose key changes has two fingerprints") {

@@ -9,9 +9,10 @@
 #include <vector>
 
 #include "common/base/clock.h"
-#include "tools/hotbackup/command.h"
+#include "common/config/configuration.h"
+#include "common/control/group.h"
 
-namespace hotbackup::cli {
+namespace hotbackup::status {
 
 struct PeerStatus {
   std::string name;
@@ -46,6 +47,7 @@ struct EnvironmentStatus {
 
 struct Incident {
   std::string code;
+  std::string subject;  // environment, peer, … it is about, or empty
   std::string severity;
   std::string text;
   std::string action;
@@ -64,6 +66,8 @@ struct JournalStatus {
   std::uint64_t first = 0;  // oldest update that is kept
   std::uint64_t bytes = 0;
   std::uint64_t segments = 0;
+  std::uint64_t disk_bytes = 0;  // of its file system; 0: not known
+  std::uint64_t free_bytes = 0;
   std::optional<std::uint64_t> limit_bytes;
   std::string at_limit;
   std::string kept_for;  // what holds the oldest closed segment, in words; "" when nothing does
@@ -111,6 +115,12 @@ struct GroupStatus {
 Result<GroupStatus> read_status(const config::Configuration& configuration,
                                 const config::Group& settings);
 
+/// <state>/groups/<group>
+std::string group_directory(const config::Configuration& configuration, std::string_view group);
+
+/// "master", "slave", "fenced", "none": stable names.
+std::string_view role_name(control::Role role);
+
 /// How far the peers that count by `acknowledge` have come.
 struct Reached {
   std::uint64_t sent = 0;
@@ -119,4 +129,4 @@ struct Reached {
 };
 Reached reached_by_peers(control::Group& group, const config::Group& settings);
 
-}  // namespace hotbackup::cli
+}  // namespace hotbackup::status

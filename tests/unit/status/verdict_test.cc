@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/hotbackup/verdict.h"
+#include "common/status/verdict.h"
 
 #include <doctest/doctest.h>
 
-namespace hotbackup::cli {
+namespace hotbackup::status {
 namespace {
 
 using control::LinkState;
@@ -197,14 +197,14 @@ TEST_CASE("a slave before its first seed has no copy") {
 
 TEST_CASE("an incident is in the verdict and spoils it") {
   GroupStatus status = group(Role::kSlave);
-  status.incidents.push_back({"HB-copy-written", "error", "the copy was written", "", kNow});
+  status.incidents.push_back({"HB-copy-written", "", "error", "the copy was written", "", kNow});
   CHECK_FALSE(judge(status).good);
   CHECK(judge(status).text.ends_with("; HB-copy-written: the copy was written"));
 }
 
 TEST_CASE("a slave whose copy is known to differ, or that applies no more, is not ready") {
   GroupStatus status = group(Role::kSlave);
-  status.incidents.push_back({"HB-copy-differs", "error", "update 7 was skipped", "", kNow});
+  status.incidents.push_back({"HB-copy-differs", "", "error", "update 7 was skipped", "", kNow});
   CHECK_FALSE(judge(status).good);
   CHECK(judge(status).text ==
         "DIFFERS: promoting now serves a copy that is not the master's, and loses 0 (paris heard "
@@ -233,4 +233,4 @@ TEST_CASE("groups that are not made or were unlinked say what to type") {
   CHECK(line(status).starts_with("dns  paris  OFF: unlinked"));
 }
 
-}  // namespace hotbackup::cli
+}  // namespace hotbackup::status

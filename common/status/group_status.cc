@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/hotbackup/group_status.h"
+#include "common/status/group_status.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@
 #include "common/retention/rules.h"
 #include "common/roles/test_history.h"
 
-namespace hotbackup::cli {
+namespace hotbackup::status {
 namespace {
 
 // A queue's first segment is read frame by frame up to this; an update beyond it has its own
@@ -70,12 +71,16 @@ Result<Stretch> measure(control::Group& group, std::uint64_t done, std::uint64_t
 }
 
 void add_incident(GroupStatus& status, std::string code, std::string text,
-                  std::optional<WallTime> time = std::nullopt) {
-  const incident::Entry* entry = incident::find(code);
-  status.incidents.push_back(
-      {std::move(code),
-       std::string(entry == nullptr ? "error" : incident::severity_name(entry->severity)),
-       std::move(text), entry == nullptr ? std::string() : std::string(entry->action), time});
+                  const std::string& subject = {}, std::optional<WallTime> time = std::nullopt) {
+  const std::string severity(incident::severity_name(incident::severity_of(code)));
+  std::string action = incident::action_for(code, status.name, subject);
+  status.incidents.push_back({std::move(code), subject, severity, std::move(text), std::move(action), time});
+}
+
+/// What the files themselves say; the watch may have raised it already.
+void add_derived(GroupStatus& status, const std::string& code, std::string text) {
+  if (std::ranges::find(status.incidents, code, &Incident::code) == status.incidents.end())
+    add_incident(status, code, std::move(text));
 }
 
 Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_t done,
@@ -85,7 +90,7 @@ Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_
   // Segments that go while they are read are no incident, and neither is a queue just emptied.
   if (stretch.error().code() != ErrorCode::kGap && stretch.error().code() != ErrorCode::kNotFound &&
       status.incidents.empty())
-    add_incident(status, "HB-journal-damaged", stretch.error().text());
+    add_derived(status, "HB-journal-damaged", stretch.error().text());
   Stretch unknown;
   unknown.updates = last > done ? last - done : 0;
   return unknown;
@@ -132,10 +137,10 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
     status.environments.push_back({n, entry->name, entry->path, unlogged});
   }
   for (const control::Incident& incident : group.incidents().open())
-    add_incident(status, incident.code, incident.text, incident.first);
+    add_incident(status, incident.code, incident.text, incident.subject, incident.first);
   status.os_error = static_cast<int>(layout.tail.failed.load());
   if (status.os_error != 0)
-    add_incident(status, "HB-journal-failed",
+    add_derived(status, "HB-journal-failed",
                  std::string("the journal could not be synced: ") + std::strerror(status.os_error));
 }
 
@@ -202,6 +207,11 @@ void read_journal(control::Group& group, const config::Group& settings, GroupSta
     journal.bytes = retention::bytes_of(*segments);
     journal.segments = segments->size();
   }
+  struct statvfs disk {};
+  if (::statvfs((group.directory() + "/journal").c_str(), &disk) == 0) {
+    journal.disk_bytes = std::uint64_t{disk.f_blocks} * disk.f_frsize;
+    journal.free_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  }
   journal.limit_bytes = rules.limit_bytes;
   // The default follows the free space as it was when the server started.
   if (const std::uint64_t in_force = group.layout().journal_limit.load(); in_force != 0)
@@ -220,6 +230,24 @@ void read_journal(control::Group& group, const config::Group& settings, GroupSta
 }
 
 }  // namespace
+
+std::string group_directory(const config::Configuration& configuration, std::string_view group) {
+  return configuration.node.state + "/groups/" + std::string(group);
+}
+
+std::string_view role_name(control::Role role) {
+  switch (role) {
+    case control::Role::kMaster:
+      return "master";
+    case control::Role::kSlave:
+      return "slave";
+    case control::Role::kFenced:
+      return "fenced";
+    case control::Role::kNone:
+      break;
+  }
+  return "none";
+}
 
 Reached reached_by_peers(control::Group& group, const config::Group& settings) {
   std::vector<std::uint64_t> sent, journaled, applied;
@@ -276,4 +304,4 @@ Result<GroupStatus> read_status(const config::Configuration& configuration,
   return status;
 }
 
-}  // namespace hotbackup::cli
+}  // namespace hotbackup::status

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/hotbackup/verdict.h"
+#include "common/status/verdict.h"
 
 #include <algorithm>
 
-namespace hotbackup::cli {
+namespace hotbackup::status {
 namespace {
 
 using control::LinkState;
@@ -243,8 +243,13 @@ Verdict judge(const GroupStatus& status) {
     verdict.good = false;
     verdict.text += limit;
   }
-  if (!status.incidents.empty()) {
-    const Incident& incident = status.incidents.front();
+  // What the line itself says already is not said twice.
+  constexpr std::string_view kSaid[] = {"HB-link-down", "HB-server-down", "HB-notify-failed"};
+  const auto incident_at = std::ranges::find_if(status.incidents, [&](const Incident& incident) {
+    return std::ranges::find(kSaid, incident.code) == std::end(kSaid);
+  });
+  if (incident_at != status.incidents.end()) {
+    const Incident& incident = *incident_at;
     verdict.good = false;
     verdict.text += "; " + incident.code + ": " + incident.text;
     if (!incident.action.empty()) verdict.text += ". Next: " + incident.action;
@@ -322,4 +327,4 @@ std::string server_text(const ServerStatus& server) {
   return "was killed; last alive at " + iso8601(server.last_alive.value_or(*server.started));
 }
 
-}  // namespace hotbackup::cli
+}  // namespace hotbackup::status

@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "tools/hotbackup/group_status.h"
+#include "common/status/group_status.h"
 
-namespace hotbackup::cli {
+namespace hotbackup::status {
 
 struct Verdict {
   /// Nothing to do: a master is protected, a slave ready.
@@ -33,4 +33,4 @@ std::string applying_text(const GroupStatus& status);
 /// "runs since …, pid 812", "stopped cleanly at …", "was killed; last alive at …".
 std::string server_text(const ServerStatus& server);
 
-}  // namespace hotbackup::cli
+}  // namespace hotbackup::status
