@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "common/status/status_json.h"
 #include "common/status/verdict.h"
@@ -159,6 +160,8 @@ void GroupWatch::keep_history(catalogue::Catalogue& catalogue, const status::Gro
   minute_.exposure_updates = std::max(minute_.exposure_updates, status.exposure.updates);
   minute_.exposure_seconds = std::max(minute_.exposure_seconds, last_point_->exposure_seconds);
   minute_.lag_seconds = std::max(minute_.lag_seconds, last_point_->lag_seconds);
+  if (const auto trip = status::to_json(status)["test_round_trip_ms"]; trip.is_number())
+    minute_.round_trip_ms = std::max(minute_.round_trip_ms.value_or(0), trip.get<double>());
   minute_.good = minute_.good && status::judge(status).good;
 
   if (!role_) {

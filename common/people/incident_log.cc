@@ -78,6 +78,12 @@ void IncidentLog::look(const std::string& group, const std::vector<control::Inci
       raise(key, incident, now);
       continue;
     }
+    if (const auto known = open_.find(key);
+        known != open_.end() && known->second.first == incident.first) {
+      known->second.count = incident.count;  // its end is noted below
+      known->second.text = incident.text;
+      continue;
+    }
     const auto seen = last_seen_.find(key);
     if (seen != last_seen_.end() && incident.first <= seen->second) continue;
     raise(key, incident, now);  // it came and went between two looks

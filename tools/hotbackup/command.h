@@ -50,6 +50,8 @@ void add_status(CLI::App& app, Session& session);
 void add_incidents(CLI::App& app, Session& session);
 void add_explain(CLI::App& app, Session& session);
 void add_notify_test(CLI::App& app, Session& session);
+void add_report(CLI::App& app, Session& session);
+void add_trace(CLI::App& app, Session& session);
 void add_why(CLI::App& app, Session& session);
 void add_role(CLI::App& app, Session& session);
 void add_scope(CLI::App& app, Session& session);

@@ -125,6 +125,8 @@ Result<int> status(const Session& session, const StatusOptions& options) {
     groups.push_back(group);
   }
   const bool screen = options.watch && !session.json && ::isatty(STDOUT_FILENO) != 0;
+  // One write a picture: what is cleared and drawn again in one go does not flicker.
+  if (screen) std::setvbuf(stdout, nullptr, _IOFBF, 1 << 16);
   for (;;) {
     if (screen) std::printf("\033[H\033[J");
     HOTBACKUP_ASSIGN(const int found, show_once(session, configuration, groups));

@@ -47,7 +47,7 @@ TEST_CASE("an incident is logged once while it is open, and its end when it has 
   f.log->look("dns", {raised(kNow, 5, false)}, kNow + seconds(5));
   REQUIRE(f.all().size() == 1);
   CHECK(f.all()[0].cleared == kNow + seconds(5));
-  CHECK(f.all()[0].count == 2);
+  CHECK(f.all()[0].count == 5);
   REQUIRE(f.log->take_changes().size() == 1);
 }
 

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "common/incident/catalogue.h"
 #include "common/people/group_watch.h"
@@ -112,6 +113,12 @@ TEST_CASE("a disk is low at a twentieth, and before four segments do not fit") {
   status.journal.disk_bytes = 200'000'000;
   status.journal.free_bytes = 100'000'000;
   CHECK(codes(status) == Codes{"HB-disk-low"});
+}
+
+TEST_CASE("a journal that cannot be synced is told") {
+  auto status = healthy();
+  status.os_error = EIO;
+  CHECK(codes(status) == Codes{"HB-journal-failed"});
 }
 
 TEST_CASE("all that the watch raises is in the catalogue of incidents") {
