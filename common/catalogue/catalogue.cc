@@ -64,8 +64,8 @@ Result<Catalogue> Catalogue::open(const std::string& state, Access access) {
 Result<> Catalogue::open_tables(bool writable) {
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(environment_, !writable));
   for (int table = 0; table < kTables; ++table) {
-    const int rc = mdb_dbi_open(txn.get(), kTableNames[table], writable ? MDB_CREATE : 0,
-                                &tables_[table]);
+    const int rc =
+        mdb_dbi_open(txn.get(), kTableNames[table], writable ? MDB_CREATE : 0, &tables_[table]);
     if (rc != 0) return lmdb::fail_lmdb(environment_.path(), rc);
   }
   return txn.commit();
@@ -150,13 +150,14 @@ Result<> Catalogue::keep(IncidentRecord& incident) {
   return {};
 }
 
-Result<std::vector<IncidentRecord>> Catalogue::incidents(const std::string& group,
-                                                         std::size_t most, std::uint64_t after) {
+Result<std::vector<IncidentRecord>> Catalogue::incidents(const std::string& group, std::size_t most,
+                                                         std::uint64_t after) {
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(environment_, /*read_only=*/true));
   std::vector<IncidentRecord> found;
   HOTBACKUP_TRY(walk_back(txn, kIncidents, [&](std::string_view key, std::string_view value) {
     if (found.size() >= most || key_number(key) <= after) return false;
-    if (auto incident = incident_of(value); incident && (group.empty() || incident->group == group)) {
+    if (auto incident = incident_of(value);
+        incident && (group.empty() || incident->group == group)) {
       incident->id = key_number(key);
       found.push_back(std::move(*incident));
     }
@@ -231,9 +232,10 @@ Result<> Catalogue::walk_dated(Table table, const std::string& group, WallTime f
                                const Each& each) {
   HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(environment_, /*read_only=*/true));
   const std::string prefix = group + '\0';
-  return walk(txn, table, dated_key(group, from), [&](std::string_view key, std::string_view value) {
-    return key.starts_with(prefix) && each(key, value);
-  });
+  return walk(txn, table, dated_key(group, from),
+              [&](std::string_view key, std::string_view value) {
+                return key.starts_with(prefix) && each(key, value);
+              });
 }
 
 Result<> Catalogue::keep(const std::string& group, const Sample& sample) {

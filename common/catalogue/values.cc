@@ -43,8 +43,8 @@ std::string to_text(const IncidentRecord& incident) {
                {"text", incident.text},
                {"first_ns", ns_of(incident.first)},
                {"last_ns", ns_of(incident.last)},
-               {"cleared_ns", incident.cleared ? ordered_json(ns_of(*incident.cleared))
-                                               : ordered_json(nullptr)},
+               {"cleared_ns",
+                incident.cleared ? ordered_json(ns_of(*incident.cleared)) : ordered_json(nullptr)},
                {"count", incident.count},
                {"told", static_cast<int>(incident.told)}});
 }
@@ -88,8 +88,8 @@ std::string to_text(const Sample& sample) {
                {"exposure_updates", sample.exposure_updates},
                {"exposure_seconds", sample.exposure_seconds},
                {"lag_seconds", sample.lag_seconds},
-               {"round_trip_ms", sample.round_trip_ms ? ordered_json(*sample.round_trip_ms)
-                                                      : ordered_json(nullptr)},
+               {"round_trip_ms",
+                sample.round_trip_ms ? ordered_json(*sample.round_trip_ms) : ordered_json(nullptr)},
                {"good", sample.good}});
 }
 

@@ -51,8 +51,7 @@ Result<std::string> parse_fingerprint(std::string_view text) {
 }
 
 Result<std::string> parse_notify_target(std::string_view text) {
-  for (std::string_view scheme :
-       {"mailto:", "https://", "http://", "exec:", "file:/", "syslog:"}) {
+  for (std::string_view scheme : {"mailto:", "https://", "http://", "exec:", "file:/", "syslog:"}) {
     if (text.starts_with(scheme) && (text.size() > scheme.size() || scheme == "syslog:")) {
       return std::string(text);
     }

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
-
 namespace hotbackup::people {
 
 Channel::Channel(config::Notify entry, std::optional<config::Address> smtp)

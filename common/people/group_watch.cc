@@ -22,7 +22,8 @@ constexpr std::string_view kJournalFailed = "HB-journal-failed";
 constexpr std::string_view kLinkDown = "HB-link-down";
 constexpr std::string_view kRpoPassed = "HB-rpo-passed";
 constexpr std::string_view kServerDown = "HB-server-down";
-constexpr std::string_view kCodes[] = {kDiskLow, kJournalFailed, kLinkDown, kRpoPassed, kServerDown};
+constexpr std::string_view kCodes[] = {kDiskLow, kJournalFailed, kLinkDown, kRpoPassed,
+                                       kServerDown};
 
 constexpr double kDiskLowShare = 0.05;
 constexpr std::uint64_t kDiskLowSegments = 4;
@@ -53,7 +54,8 @@ void judge_links(const status::GroupStatus& status, WallTime since, std::vector<
 void judge_disk(const config::Group& settings, const status::JournalStatus& journal,
                 std::vector<Finding>& found) {
   if (journal.disk_bytes == 0) return;
-  const auto least = static_cast<std::uint64_t>(kDiskLowShare * static_cast<double>(journal.disk_bytes));
+  const auto least =
+      static_cast<std::uint64_t>(kDiskLowShare * static_cast<double>(journal.disk_bytes));
   if (journal.free_bytes >= std::max(least, kDiskLowSegments * settings.segment_bytes)) return;
   found.push_back({std::string(kDiskLow), "",
                    "the disk of the journal has less than " +
@@ -72,9 +74,9 @@ std::vector<Finding> judge_state(const status::GroupStatus& status, const config
   std::vector<Finding> found;
   if (!status.initialised || status.role == Role::kNone) return found;
   if (status.os_error != 0)
-    found.push_back({std::string(kJournalFailed), "",
-                     std::string("the journal could not be synced: ") +
-                         std::strerror(status.os_error)});
+    found.push_back(
+        {std::string(kJournalFailed), "",
+         std::string("the journal could not be synced: ") + std::strerror(status.os_error)});
   // A restart, or a change of roles, is over before that.
   const WallTime alive = std::max(status.server.last_alive.value_or(since), since);
   if (!status.server.alive) {
@@ -141,18 +143,24 @@ void GroupWatch::check(catalogue::Catalogue& catalogue, WallTime now) {
     });
     if (ours && !still) open->incidents().clear(incident.code, incident.subject);
   }
-  last_point_ = Point{now, status::seconds_since(status->now, status->behind.oldest),
-                      status::seconds_since(status->now, status->exposure.oldest),
-                      status->published};
+  last_point_ =
+      Point{now, status::seconds_since(status->now, status->behind.oldest),
+            status::seconds_since(status->now, status->exposure.oldest), status->published};
   keep_history(catalogue, *status);
+}
+
+void GroupWatch::keep_minute(catalogue::Catalogue& catalogue) {
+  if (minute_.time != WallTime()) (void)catalogue.keep(settings_.name, minute_);
 }
 
 // A full disk loses history, nothing else.
 void GroupWatch::keep_history(catalogue::Catalogue& catalogue, const status::GroupStatus& status) {
   const WallTime minute = std::chrono::floor<std::chrono::minutes>(status.now);
   if (minute_.time != minute) {
-    if (minute_.time != WallTime()) (void)catalogue.keep(settings_.name, minute_);
+    keep_minute(catalogue);
     minute_ = {};
+    if (const auto known = catalogue.samples(settings_.name, minute); known && !known->empty())
+      minute_ = known->front();
     minute_.time = minute;
   }
   minute_.role = status::role_name(status.role);

@@ -44,6 +44,9 @@ class GroupWatch {
   /// Raises or clears one of the watch's own.
   void set(std::string_view code, std::string_view subject, const std::string& trouble);
 
+  /// The minute that has begun: before the watch ends. The next watch goes on with it.
+  void keep_minute(catalogue::Catalogue& catalogue);
+
   std::optional<Point> last_point() const { return last_point_; }
 
  private:

@@ -39,7 +39,7 @@ class HttpServer {
   HttpServer& operator=(const HttpServer&) = delete;
 
   static constexpr unsigned kConnectionsMax = 32;
-  static constexpr unsigned kIdleSeconds = 10;           // a connection that says nothing is closed
+  static constexpr unsigned kIdleSeconds = 10;  // a connection that says nothing is closed
   static constexpr std::size_t kRequestBytesMax = 16384;  // line and headers
 
   HttpResponse handle(const HttpRequest& request) { return handler_(request); }

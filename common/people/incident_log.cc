@@ -6,7 +6,7 @@ namespace {
 
 using catalogue::IncidentRecord;
 
-constexpr std::size_t kResumed = 1000;             // incidents; a table holds 64 a group
+constexpr std::size_t kResumed = 1000;            // incidents; a table holds 64 a group
 constexpr std::chrono::seconds kCountPeriod{10};  // a count that moves is written this often
 
 }  // namespace

@@ -37,8 +37,8 @@ std::string paragraph_of(const Notice& notice) {
   if (notice.cleared) return text + "  it was: " + incident.text + "\n";
   if (const incident::Entry* entry = incident::find(incident.code))
     text += "  " + std::string(entry->meaning) + "\n";
-  return text + "  Next: " +
-         incident::action_for(incident.code, incident.group, incident.subject) + "\n";
+  return text + "  Next: " + incident::action_for(incident.code, incident.group, incident.subject) +
+         "\n";
 }
 
 }  // namespace
@@ -51,8 +51,8 @@ ordered_json incident_json(const catalogue::IncidentRecord& incident) {
           {"time", iso8601(incident.first)},
           {"text", incident.text},
           {"action", incident::action_for(incident.code, incident.group, incident.subject)},
-          {"cleared", incident.cleared ? ordered_json(iso8601(*incident.cleared))
-                                       : ordered_json(nullptr)},
+          {"cleared",
+           incident.cleared ? ordered_json(iso8601(*incident.cleared)) : ordered_json(nullptr)},
           {"count", incident.count}};
 }
 

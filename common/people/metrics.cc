@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/. Base units,
-// _total for what counts up, one HELP and TYPE a metric, its samples together.
+// Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/. Base
+// units, _total for what counts up, one HELP and TYPE a metric, its samples together.
 #include <nlohmann/json.hpp>
 
 #include "common/people/pages.h"
@@ -147,7 +147,8 @@ std::string metrics(const Known& known) {
   out.begin("incident_open", "gauge", "1 for each kind of incident that is open.");
   for (const GroupStatus& group : known.groups) {
     std::map<std::string, std::string> open;  // one a code, whatever its subjects
-    for (const status::Incident& incident : group.incidents) open[incident.code] = incident.severity;
+    for (const status::Incident& incident : group.incidents)
+      open[incident.code] = incident.severity;
     for (const auto& [code, severity] : open)
       out.sample({{"group", group.name}, {"code", code}, {"severity", severity}}, 1);
   }

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "common/os/file.h"
 #include "common/os/ownership.h"
 
 namespace hotbackup::people {
@@ -19,7 +21,7 @@ using catalogue::IncidentRecord;
 constexpr std::chrono::milliseconds kLook{200};  // at the incident tables
 constexpr std::chrono::seconds kTakeOver{2};     // at most this long nobody keeps watch
 constexpr std::chrono::seconds kSettleMax{10};
-constexpr std::size_t kShown = 50;  // incidents on the status page
+constexpr std::size_t kShown = 50;                  // incidents on the status page
 constexpr std::chrono::milliseconds kPageAge{250};  // however often it is asked for
 constexpr std::chrono::seconds kPortPause{10};
 constexpr char kNotifyFailed[] = "HB-notify-failed";
@@ -48,6 +50,17 @@ NodeWatch::~NodeWatch() {
 bool NodeWatch::wait(std::chrono::milliseconds time) {
   std::unique_lock lock(mutex_);
   return !stopped_.wait_for(lock, time, [this] { return stop_; });
+}
+
+/// <state>/trace holds the time until which both servers log every message.
+void NodeWatch::follow_trace() {
+  const auto text = os::read_file(configuration_.node.state + "/trace", 100);
+  const std::int64_t until = text ? std::strtoll(text->c_str(), nullptr, 10) : 0;
+  const bool wanted = wall_now().time_since_epoch().count() < until;
+  if (wanted == traces_) return;
+  traces_ = wanted;
+  spdlog::info("trace {}", wanted ? "begins" : "ends");
+  spdlog::set_level(wanted ? spdlog::level::debug : spdlog::level::info);
 }
 
 /// False: the other server has it.
@@ -79,6 +92,7 @@ void NodeWatch::run() {
     const std::string trouble = taken ? "" : taken.error().text();
     if (!trouble.empty() && trouble != said) spdlog::error("nobody keeps watch: {}", trouble);
     said = trouble;
+    follow_trace();
   } while (wait(kTakeOver));
 }
 
@@ -112,11 +126,13 @@ void NodeWatch::keep_watch() {
     look_at_groups(*catalogue, log, now);
     work_channels(*catalogue, log, now);
     serve_page(now);
+    follow_trace();
     if (log.trouble() != log_trouble_ && !log.trouble().empty())
       spdlog::error("the log of incidents: {}", log.trouble());
     log_trouble_ = log.trouble();
   } while (wait(kLook));
   page_.reset();
+  for (GroupWatch& group : groups_) group.keep_minute(*catalogue);
   channels_.clear();
   groups_.clear();
 }

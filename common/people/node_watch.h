@@ -32,6 +32,7 @@ class NodeWatch {
   void run();
   bool wait(std::chrono::milliseconds time);  // false: stop
   Result<bool> take_lock();
+  void follow_trace();
   void keep_watch();
   void look_at_groups(catalogue::Catalogue& catalogue, IncidentLog& log, WallTime now);
   void work_channels(catalogue::Catalogue& catalogue, IncidentLog& log, WallTime now);
@@ -42,6 +43,7 @@ class NodeWatch {
 
   const config::Configuration configuration_;
   os::UniqueFd lock_;
+  bool traces_ = false;
   std::list<GroupWatch> groups_;
   std::map<std::string, WallTime> next_check_;
   std::list<Channel> channels_;
@@ -52,9 +54,9 @@ class NodeWatch {
 
   std::mutex mutex_;
   std::condition_variable stopped_;
-  bool stop_ = false;    // guarded by mutex_
-  History history_;      // guarded by mutex_
-  Known known_;          // of the page's thread
+  bool stop_ = false;                               // guarded by mutex_
+  History history_;                                 // guarded by mutex_
+  Known known_;                                     // of the page's thread
   std::chrono::steady_clock::time_point known_at_;  // of the page's thread
   std::unique_ptr<HttpServer> page_;
   std::thread thread_;

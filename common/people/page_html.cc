@@ -138,10 +138,10 @@ std::string numbers_table(const GroupStatus& group) {
   out += row("Queue", count(group.queue.updates) + " updates, " + human_bytes(group.queue.bytes));
   out += row("Lag", seconds_text(status::seconds_since(group.now, group.behind.oldest)));
   if (group.role == control::Role::kMaster)
-    out += row("Exposure",
-               count(group.exposure.updates) + " updates, " +
-                   seconds_text(status::seconds_since(group.now, group.exposure.oldest)) +
-                   "; limit " + control::describe(group.limit));
+    out +=
+        row("Exposure", count(group.exposure.updates) + " updates, " +
+                            seconds_text(status::seconds_since(group.now, group.exposure.oldest)) +
+                            "; limit " + control::describe(group.limit));
   out += row("Test round trip",
              trip.is_number() ? coordinate(trip.get<double>()) + " ms" : std::string("none yet"));
   out += row("Journal", "from update " + count(group.journal.first) + ", " +
@@ -191,8 +191,7 @@ std::string incidents_table(const std::vector<catalogue::IncidentRecord>& incide
   for (const catalogue::IncidentRecord& incident : incidents) {
     const auto json = incident_json(incident);
     std::string what = escaped(incident.text);
-    if (!incident.cleared)
-      what += "<br>Next: " + escaped(json["action"].get<std::string>());
+    if (!incident.cleared) what += "<br>Next: " + escaped(json["action"].get<std::string>());
     out += "<tr><td>" + iso8601(incident.first) + "</td><td>" + escaped(incident.group) +
            "</td><td class=\"" + json["severity"].get<std::string>() + "\">" +
            escaped(incident.code) + "</td><td>" + what + "</td><td>" +
@@ -210,8 +209,7 @@ std::string html_page(const Known& known) {
   out += "<h1>hotbackup on " + escaped(known.node) + "</h1>\n";
   for (const std::string& trouble : known.troubles)
     out += "<p class=\"verdict\">" + escaped(trouble) + "</p>\n";
-  for (const GroupStatus& group : known.groups)
-    out += group_part(group, known.history, known.now);
+  for (const GroupStatus& group : known.groups) out += group_part(group, known.history, known.now);
   out += incidents_table(known.history.incidents);
   return out + "<footer>" + iso8601(known.now) +
          " · <a href=\"/status.json\">status.json</a> · <a href=\"/metrics\">metrics</a> · "

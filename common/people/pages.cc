@@ -46,8 +46,7 @@ std::string not_slave(const GroupStatus& group, const std::optional<double>& lag
                      group.now - *master->heard <= 3 * group.check_period;
   if (group.applied == 0 || group.rejoining) return "no copy to read yet: " + line_of(group);
   if (lag_max && (!group.server.alive || !heard)) return "lag not known: " + line_of(group);
-  if (lag_max && lag > *lag_max)
-    return "lags " + std::to_string(lag) + " s: " + line_of(group);
+  if (lag_max && lag > *lag_max) return "lags " + std::to_string(lag) + " s: " + line_of(group);
   for (const status::Incident& incident : group.incidents)
     if (incident.code.starts_with("HB-copy-")) return "not to be read: " + line_of(group);
   return {};
@@ -97,8 +96,7 @@ HttpResponse respond(const HttpRequest& request, const Known& known) {
   const std::string& path = request.path;
   if (path == "/") return {200, "text/html; charset=utf-8", html_page(known)};
   if (path == "/status.json") return status_json(known);
-  if (path == "/metrics")
-    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics(known)};
+  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", metrics(known)};
   if (path == "/health" || path == "/health/master" || path == "/health/slave")
     return health(request, known);
   return text(404, "there are /, /status.json, /metrics, /health, /health/master, /health/slave");

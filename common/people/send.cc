@@ -5,11 +5,11 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -43,14 +43,16 @@ Result<Curl> make_curl(char* error, const std::atomic<bool>& stop) {
   error[0] = '\0';
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, error);
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);  // threads
+  curl_easy_setopt(curl.get(), CURLOPT_QUICK_EXIT, 1L);  // no wait for a name server at a stop
   curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT, 10L);
   curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, static_cast<long>(kSendLimit.count()));
   curl_easy_setopt(curl.get(), CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl.get(), CURLOPT_XFERINFOFUNCTION, stop_transfer);
   curl_easy_setopt(curl.get(), CURLOPT_XFERINFODATA, &stop);
   // What a server answers is of no use here; taking all of it would let it go on for ever.
-  curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION,
-                   +[](char*, std::size_t, std::size_t bytes, void*) { return bytes; });
+  curl_easy_setopt(
+      curl.get(), CURLOPT_WRITEFUNCTION,
+      +[](char*, std::size_t, std::size_t bytes, void*) { return bytes; });
   return curl;
 }
 
@@ -99,8 +101,8 @@ std::string mail_date() {
 }
 
 std::string make_mail(const std::string& from, const std::string& to, const ordered_json& message) {
-  std::string mail = "Date: " + mail_date() + "\r\nFrom: hotbackup <" + from + ">\r\nTo: " +
-                     header_text(to) + "\r\nSubject: [hotbackup] " +
+  std::string mail = "Date: " + mail_date() + "\r\nFrom: hotbackup <" + from +
+                     ">\r\nTo: " + header_text(to) + "\r\nSubject: [hotbackup] " +
                      header_text(message.at("title").get<std::string>()) +
                      "\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
                      "Content-Type: text/plain; charset=utf-8\r\n"
@@ -156,8 +158,8 @@ asio::awaitable<void> run_into(net::Command command, Result<>& result) {
 }
 
 /// HOTBACKUP_* as hooks have it; the message whole in HOTBACKUP_MESSAGE.
-Result<> execute(const std::string& command, const ordered_json& message,
-                 const std::string& text, const std::atomic<bool>& stop) {
+Result<> execute(const std::string& command, const ordered_json& message, const std::string& text,
+                 const std::atomic<bool>& stop) {
   net::Command run;
   run.shell = command;
   run.limit = kSendLimit;
@@ -167,9 +169,9 @@ Result<> execute(const std::string& command, const ordered_json& message,
                      {"HOTBACKUP_MESSAGE", text}};
   if (const ordered_json& incidents = message.at("incidents"); !incidents.empty()) {
     const ordered_json& first = incidents.front();
-    for (const auto& [name, key] : {std::pair("HOTBACKUP_GROUP", "group"),
-                                    std::pair("HOTBACKUP_CODE", "code"),
-                                    std::pair("HOTBACKUP_SEVERITY", "severity")})
+    for (const auto& [name, key] :
+         {std::pair("HOTBACKUP_GROUP", "group"), std::pair("HOTBACKUP_CODE", "code"),
+          std::pair("HOTBACKUP_SEVERITY", "severity")})
       run.environment[name] = first.at(key).get<std::string>();
   }
   asio::io_context io(1);

@@ -60,8 +60,7 @@ void Teller::resume(const IncidentRecord& incident, WallTime now) {
 }
 
 bool Teller::due(Cause& cause, WallTime now) {
-  if (!cause.news())
-    return cause.open && cause.told_open && now - cause.told_at >= kReminder;
+  if (!cause.news()) return cause.open && cause.told_open && now - cause.told_at >= kReminder;
   if (now < cause.due) return false;
   cause.bucket.refill(kCauseBurst, kCauseRefill, now);
   // An all-clear is never held back: the message before it said that something is wrong.

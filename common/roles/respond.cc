@@ -2,9 +2,11 @@
 #include "common/roles/respond.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "common/roles/loss.h"
 #include "common/roles/orphan_apply.h"
+#include "common/roles/shared_settings.h"
 #include "common/roles/switch_over.h"
 
 namespace hotbackup::roles {
@@ -137,6 +139,8 @@ Result<> Responder::take_over(const Here& here, const wire::Ask& ask, wire::Answ
 Result<> Responder::act(const Here& here, const wire::Ask& ask, wire::Answer& answer) {
   switch (ask.kind) {
     case Kind::kState:
+      if (ask.body == kAsksSettings)
+        answer.report = shared_settings(configuration_, here.settings).dump();
       return {};
     case Kind::kPrepare: {
       HOTBACKUP_TRY(may_take_over(here));

@@ -74,7 +74,8 @@ void add_incident(GroupStatus& status, std::string code, std::string text,
                   const std::string& subject = {}, std::optional<WallTime> time = std::nullopt) {
   const std::string severity(incident::severity_name(incident::severity_of(code)));
   std::string action = incident::action_for(code, status.name, subject);
-  status.incidents.push_back({std::move(code), subject, severity, std::move(text), std::move(action), time});
+  status.incidents.push_back(
+      {std::move(code), subject, severity, std::move(text), std::move(action), time});
 }
 
 /// What the files themselves say; the watch may have raised it already.
@@ -141,7 +142,7 @@ void read_tables(control::Group& group, const config::Group& settings, GroupStat
   status.os_error = static_cast<int>(layout.tail.failed.load());
   if (status.os_error != 0)
     add_derived(status, "HB-journal-failed",
-                 std::string("the journal could not be synced: ") + std::strerror(status.os_error));
+                std::string("the journal could not be synced: ") + std::strerror(status.os_error));
 }
 
 void read_numbers(control::Group& group, const config::Group& settings, GroupStatus& status) {

@@ -161,14 +161,14 @@ class Log(PeopleTest):
 
     def test_follow_shows_each_as_it_happens(self):
         self.told_pair()
-        follower = self.background(
+        watcher = self.background(
             self.paris, [self.paris.programs.hotbackup, "incidents", "--follow", "--json"], capture=False
         )
         self.lyon.server.stop()
-        follower.wait_for("HB-link-down")
+        watcher.wait_for("HB-link-down")
         self.lyon.start("slave")
-        wait_until(lambda: len(follower.log.splitlines()) >= 2, "its end")
-        lines = [json.loads(line) for line in follower.log.splitlines()]
+        wait_until(lambda: len(watcher.log.splitlines()) >= 2, "its end")
+        lines = [json.loads(line) for line in watcher.log.splitlines()]
         self.assertEqual([line["cleared"] is None for line in lines], [True, False])
 
     def test_the_other_server_takes_the_watch_over(self):
@@ -215,3 +215,48 @@ class Commands(PeopleTest):
         answer = self.paris.json("explain", "fenced")
         self.assertEqual((answer["code"], answer["severity"]), ("HB-fenced", "error"))
         self.assertIn("no incident", self.paris.command("explain", "HB-nothing", expect=2).stderr)
+
+    def test_config_peer_shows_what_differs_and_nothing_that_belongs_to_a_site(self):
+        self.told_pair()
+        slave = self.paris.start("slave")  # questions go to slave servers
+        self.at_end(slave.kill)
+        self.assertIn("the same", self.paris.command("config", "--peer").stdout)
+        text = self.lyon.config.read_text()
+        self.lyon.config.write_text(text.replace('"300 ms"', '"400 ms"\nloss_limit = "off"\non_promote = "secret"'))
+        self.lyon.server.process.send_signal(signal.SIGHUP)
+        answer = wait_until(lambda: self.differing(), "the difference")
+        self.assertEqual(
+            {d["key"]: (d["here"], d["there"]) for d in answer},
+            {"check_period": ('"300 ms"', '"400 ms"'), "loss_limit": ('"10 s"', '"off"')},
+        )
+        self.lyon.server.stop()
+        self.assertIn("no answer", self.paris.command("config", "--peer", expect=1).stdout)
+
+    def differing(self):
+        done = self.paris.command("config", "--peer", "--json", expect=None)
+        peer = json.loads(done.stdout)["groups"][0]["peers"][0]
+        return peer["differences"] if done.returncode == 4 else []
+
+    def test_trace_logs_messages_for_as_long_as_it_was_asked_for(self):
+        self.told_pair()
+        self.assertNotIn("heartbeat", self.paris.server.log)
+        self.paris.command("trace", "on", "--for", "4 s")
+        wait_until(lambda: "> acknowledge" in self.paris.server.log or "> heartbeat" in self.paris.server.log, "traces")
+        wait_until(lambda: "trace ends" in self.paris.server.log, "the end of the trace")
+
+    def test_report_measures_against_objectives(self):
+        self.told_pair(group_options=FAST + '\nrpo = "2 s"\nrto = "1 h"\nloss_limit = "off"')
+        answer = self.paris.json("report", "main", expect=None)
+        self.assertLessEqual({"minutes", "exposure_seconds", "lag_seconds", "rpo", "rto", "changes"}, set(answer))
+        self.assertIn("watched", self.paris.command("report", "--last", "7d", expect=None).stdout)
+        self.paris.command("report", "--last", "soon", expect=2)
+        self.lyon.server.stop()
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 3, 10)
+        self.wait_incident("HB-rpo-passed")
+        # A minute is kept when it has ended, or when the watch ends.
+        self.paris.server.stop()
+        answer = self.paris.json("report", "main", expect=4)
+        self.assertEqual(answer["rpo"]["met"], False)
+        self.assertGreater(answer["exposure_seconds"]["max"], 2)
+        self.assertIn("MISSED", self.paris.command("report", expect=4).stdout)
+        self.assertEqual(answer["incidents"]["HB-rpo-passed"], 1)

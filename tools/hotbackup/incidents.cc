@@ -140,8 +140,7 @@ Result<int> incidents(const Session& session, const IncidentOptions& options) {
 Result<int> explain(const Session& session, const std::string& code) {
   const incident::Entry* entry = incident::find(code);
   if (entry == nullptr) entry = incident::find("HB-" + code);
-  if (entry == nullptr)
-    return fail(ErrorCode::kConfig, "no incident has the code '" + code + "'");
+  if (entry == nullptr) return fail(ErrorCode::kConfig, "no incident has the code '" + code + "'");
   const std::string severity(incident::severity_name(entry->severity));
   if (session.json)
     print_json({{"code", entry->code},
@@ -183,7 +182,8 @@ void add_incidents(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand("incidents", "The log of incidents, newest first");
   auto options = std::make_shared<IncidentOptions>();
   command->add_option("GROUP", options->group, "all groups if left out");
-  command->add_flag("--follow", options->follow, "what is open, then each as it is raised or cleared");
+  command->add_flag("--follow", options->follow,
+                    "what is open, then each as it is raised or cleared");
   command->add_option("--last", options->last, "at most so many (100)")
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, Catalogue::kIncidentsMax));
@@ -202,7 +202,8 @@ void add_explain(CLI::App& app, Session& session) {
 
 void add_notify_test(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand(
-      "notify-test", "Sends a test notice to everyone on the list; exit 6 if some were not reached");
+      "notify-test",
+      "Sends a test notice to everyone on the list; exit 6 if some were not reached");
   command->callback([&session] { session.action = [&session] { return notify_test(session); }; });
 }
 

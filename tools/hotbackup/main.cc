@@ -86,6 +86,7 @@ int run(int count, char** words) {
   cli::add_explain(app, session);
   cli::add_notify_test(app, session);
   cli::add_report(app, session);
+  cli::add_trace(app, session);
   cli::add_role(app, session);
   cli::add_scope(app, session);
   cli::add_log(app, session);

@@ -146,10 +146,11 @@ Result<Report> make_report(const config::Configuration& configuration,
 
 ordered_json to_json(const Objective& objective) {
   if (!objective.seconds) return nullptr;
-  return {{"seconds", *objective.seconds},
-          {"looked_at", objective.looked_at},
-          {"missed", objective.missed},
-          {"met", objective.looked_at == 0 ? ordered_json(nullptr) : ordered_json(objective.met())}};
+  return {
+      {"seconds", *objective.seconds},
+      {"looked_at", objective.looked_at},
+      {"missed", objective.missed},
+      {"met", objective.looked_at == 0 ? ordered_json(nullptr) : ordered_json(objective.met())}};
 }
 
 void print_json(const config::Group& settings, const Report& report) {

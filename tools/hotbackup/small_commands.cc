@@ -6,6 +6,7 @@
 #include "common/identity/identity.h"
 #include "tools/hotbackup/command.h"
 #include "tools/hotbackup/command_log.h"
+#include "tools/hotbackup/config_peer.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -37,8 +38,9 @@ Result<int> role(const Session& session, const RoleOptions& options) {
   return kDone;
 }
 
-Result<int> show_config(const Session& session) {
+Result<int> show_config(const Session& session, bool peer) {
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
+  if (peer) return compare_configurations(session, configuration);
   for (const std::string& warning : configuration.warnings)
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (session.json)
@@ -95,7 +97,12 @@ void add_role(CLI::App& app, Session& session) {
 
 void add_config(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand("config", "Prints what is in force, defaults included");
-  command->callback([&session] { session.action = [&session] { return show_config(session); }; });
+  auto peer = std::make_shared<bool>(false);
+  command->add_flag("--peer", *peer,
+                    "how the peers' groups are configured otherwise; exit 4 if so");
+  command->callback([&session, peer] {
+    session.action = [&session, peer] { return show_config(session, *peer); };
+  });
 }
 
 void add_identity(CLI::App& app, Session& session) {

@@ -47,6 +47,39 @@ TEST_CASE("every code that is raised is in the catalogue, and every entry is rai
     CHECK_MESSAGE(raised.contains(std::string(entry.code)), entry.code);
 }
 
+TEST_CASE("every incident is raised by some test, which names it") {
+  // What it takes is not at hand in a test yet: a disk that fails at a certain moment of a reboot,
+  // of a keep-local commit; histories that no rejoin can join.
+  const std::set<std::string_view> not_yet = {"HB-local-unsynced", "HB-recovery-failed",
+                                              "HB-rejoin-stopped"};
+  std::string tests;
+  for (const char* folder : {"tests/unit", "tests/system", "tests/crash"}) {
+    const auto root = std::filesystem::path(HOTBACKUP_SOURCE) / folder;
+    if (!std::filesystem::exists(root)) continue;
+    for (const auto& file : std::filesystem::recursive_directory_iterator(root)) {
+      const auto& path = file.path();
+      if ((path.extension() != ".cc" && path.extension() != ".py") ||
+          path.stem() == "catalogue_test")
+        continue;
+      std::ifstream in(path);
+      std::stringstream text;
+      text << in.rdbuf();
+      tests += text.str();
+    }
+  }
+  for (const incident::Entry& entry : incident::catalogue()) {
+    const bool named = tests.find("\"" + std::string(entry.code) + "\"") != std::string::npos;
+    CHECK_MESSAGE(named != not_yet.contains(entry.code), entry.code);
+  }
+}
+
+TEST_CASE("the names of group and peer are in what is to be done") {
+  CHECK(incident::action_for("HB-journal-limit", "dns", "lyon").find("hotbackup forget dns lyon") !=
+        std::string::npos);
+  CHECK(incident::action_for("HB-no-such-thing", "dns", "") == "");
+  CHECK(incident::severity_of("HB-no-such-thing") == incident::Severity::kError);
+}
+
 TEST_CASE("the operator's page is the catalogue") {
   std::ifstream in(std::filesystem::path(HOTBACKUP_SOURCE) / "docs/operating/incidents.md");
   std::stringstream page;

@@ -64,9 +64,11 @@ TEST_CASE("a file gets a line a message, a command gets it in its environment") 
   REQUIRE(std::getline(in, line));
   CHECK_FALSE(std::getline(in, line));
   const std::string out = directory.path() + "/out";
-  REQUIRE(send("exec:printf '%s %s %s' \"$HOTBACKUP_CODE\" \"$HOTBACKUP_SEVERITY\" "
-               "\"$HOTBACKUP_GROUP\" >" + out,
-               message, std::nullopt, kGoOn));
+  REQUIRE(
+      send("exec:printf '%s %s %s' \"$HOTBACKUP_CODE\" \"$HOTBACKUP_SEVERITY\" "
+           "\"$HOTBACKUP_GROUP\" >" +
+               out,
+           message, std::nullopt, kGoOn));
   std::ifstream said(out);
   REQUIRE(std::getline(said, line));
   CHECK(line == "HB-link-down error dns");

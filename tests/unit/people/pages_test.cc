@@ -118,7 +118,8 @@ TEST_CASE("one group of several may be asked for") {
   CHECK(get("/nothing", two).status == 404);
 }
 
-TEST_CASE("metrics are what Prometheus reads: help and type once, samples together, no value twice") {
+TEST_CASE(
+    "metrics are what Prometheus reads: help and type once, samples together, no value twice") {
   auto bad = group(Role::kMaster, "d\"n\\s\n");
   bad.incidents.push_back({"HB-unlogged", "a", "error", "one", "", kNow});
   bad.incidents.push_back({"HB-unlogged", "b", "error", "two", "", kNow});
@@ -174,7 +175,8 @@ TEST_CASE("the page shows verdict, numbers and incidents, and lets no text becom
 }
 
 TEST_CASE("status.json is what the command prints") {
-  const auto json = nlohmann::ordered_json::parse(get("/status.json", known({group(Role::kSlave)})).body);
+  const auto json =
+      nlohmann::ordered_json::parse(get("/status.json", known({group(Role::kSlave)})).body);
   CHECK(json.at("node") == "paris");
   CHECK(json.at("groups").at(0).at("role") == "slave");
   CHECK(json.at("groups").at(0).contains("verdict"));

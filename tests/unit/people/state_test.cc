@@ -35,8 +35,8 @@ status::GroupStatus healthy(Role role = Role::kMaster) {
   return status;
 }
 
-std::vector<std::string> codes(const status::GroupStatus& status, const config::Group& settings = {},
-                               WallTime since = kLongAgo) {
+std::vector<std::string> codes(const status::GroupStatus& status,
+                               const config::Group& settings = {}, WallTime since = kLongAgo) {
   std::vector<std::string> found;
   for (const Finding& finding : judge_state(status, settings, since)) found.push_back(finding.code);
   return found;

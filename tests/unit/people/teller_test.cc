@@ -148,7 +148,8 @@ TEST_CASE("who cannot be reached is not told of it, the others are") {
   CHECK(t.take(kNow + minutes(1)).size() == 1);
 }
 
-TEST_CASE("an open incident is told again after a day, and an old one known from before is not new") {
+TEST_CASE(
+    "an open incident is told again after a day, and an old one known from before is not new") {
   Teller t = teller();
   t.resume(raised(), kNow);
   CHECK(t.take(kNow + hours(1)).empty());
