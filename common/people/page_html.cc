@@ -89,21 +89,22 @@ std::string coordinate(double value) {
   return text;
 }
 
-/// The last hour, newest at the right; its scale is in the caption.
+/// What is known of the last hour, newest at the right; its scale is in the caption.
 std::string plot(const std::string& title, const Curve& curve, const std::string& highest) {
   constexpr double kWidth = 600;
   constexpr double kHeight = 120;
-  constexpr double kSpan = 3600;
+  const double oldest = curve.points.empty() ? 0 : curve.points.front().first;
+  const double span = std::clamp(oldest, 60.0, 3600.0);
   std::string line;
   for (const auto& [ago, value] : curve.points) {
-    const double x = kWidth - std::min(ago, kSpan) / kSpan * kWidth;
+    const double x = kWidth - std::min(ago, span) / span * kWidth;
     const double y = kHeight - 4 - (curve.highest > 0 ? value / curve.highest : 0) * (kHeight - 8);
     line += (line.empty() ? "" : " ") + coordinate(x) + "," + coordinate(y);
   }
   return "<figure><svg viewBox=\"0 0 600 120\" role=\"img\" aria-label=\"" + escaped(title) +
          "\"><polyline fill=\"none\" stroke=\"#2a6fb0\" stroke-width=\"1.5\" points=\"" + line +
-         "\"/></svg><figcaption>" + escaped(title) + ", last hour; highest " + escaped(highest) +
-         "</figcaption></figure>\n";
+         "\"/></svg><figcaption>" + escaped(title) + ", last " + seconds_text(span) + "; highest " +
+         escaped(highest) + "</figcaption></figure>\n";
 }
 
 std::string plots(const std::deque<Point>& points, WallTime now) {
@@ -139,7 +140,8 @@ std::string numbers_table(const GroupStatus& group) {
   out += row("Lag", seconds_text(status::seconds_since(group.now, group.behind.oldest)));
   if (group.role == control::Role::kMaster)
     out +=
-        row("Exposure", count(group.exposure.updates) + " updates, " +
+        row("Exposure", count(group.exposure.updates) +
+                            (group.exposure.updates == 1 ? " update, " : " updates, ") +
                             seconds_text(status::seconds_since(group.now, group.exposure.oldest)) +
                             "; limit " + control::describe(group.limit));
   out += row("Test round trip",
