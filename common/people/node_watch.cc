@@ -20,7 +20,7 @@ using catalogue::IncidentRecord;
 
 constexpr std::chrono::milliseconds kLook{200};  // at the incident tables
 constexpr std::chrono::seconds kTakeOver{2};     // at most this long nobody keeps watch
-constexpr std::chrono::seconds kSettleMax{10};
+constexpr std::chrono::seconds kSettleMax{15};
 constexpr std::size_t kShown = 50;                  // incidents on the status page
 constexpr std::chrono::milliseconds kPageAge{250};  // however often it is asked for
 constexpr std::chrono::seconds kPortPause{10};
@@ -190,7 +190,7 @@ void NodeWatch::look_at_groups(Catalogue& catalogue, IncidentLog& log, WallTime 
 std::chrono::milliseconds NodeWatch::settle_time(const std::string& group) const {
   const auto settings = config::find_group(configuration_, group);
   if (!settings) return kSettleMax;
-  return std::min<std::chrono::milliseconds>(2 * (*settings)->check_period, kSettleMax);
+  return std::min<std::chrono::milliseconds>(6 * (*settings)->check_period, kSettleMax);
 }
 
 void NodeWatch::work_channels(Catalogue& catalogue, IncidentLog& log, WallTime now) {

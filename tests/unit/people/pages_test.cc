@@ -169,7 +169,7 @@ TEST_CASE("the page shows verdict, numbers and incidents, and lets no text becom
   CHECK(page.find("&lt;script&gt;alert(1)") != std::string::npos);
   CHECK(page.find("<script>alert") == std::string::npos);
   CHECK(page.find("highest 50 updates a second") != std::string::npos);
-  CHECK(page.find("highest 3 s") != std::string::npos);
+  CHECK(page.find("highest 3.0 s") != std::string::npos);
   CHECK(page.find("http://") == std::string::npos);
   CHECK(page.find("https://") == std::string::npos);
 }
