@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/cut.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <thread>
 
+#include "common/journal/reader.h"
+#include "common/os/process.h"
+#include "common/os/unique_fd.h"
 #include "common/recovery/baseline.h"
 
 namespace hotbackup::master {
 namespace {
 
 constexpr std::chrono::milliseconds kSlotLook{1};
+constexpr std::chrono::milliseconds kHoldLook{20};
+constexpr std::chrono::seconds kHoldStep{5};
 
 /// An environment with an open slot, if there is one.
 const control::EnvironmentEntry* open_slot(control::Group& group) {
@@ -56,7 +63,9 @@ Result<Cut> Cut::take(control::Group& group, std::chrono::milliseconds wait) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (bool taken = false; !taken;) {
     HOTBACKUP_TRY(cut.open_all(group));
-    HOTBACKUP_ASSIGN(taken, cut.begin_all(group, deadline));
+    HOTBACKUP_ASSIGN(taken, group.role() == control::Role::kMaster
+                                ? cut.begin_all(group, deadline)
+                                : cut.begin_copies(group, deadline));
   }
   HOTBACKUP_TRY(group.journal().sync_through(cut.position.number));
   return cut;
@@ -105,6 +114,93 @@ Result<bool> Cut::begin_all(control::Group& group, std::chrono::steady_clock::ti
   }
   const journal::SharedTail& tail = group.layout().tail;
   position = {tail.epoch, UpdateNumber(tail.made.load()), tail.chain};
+  return true;
+}
+
+namespace {
+
+using std::chrono::steady_clock;
+
+/// A slave's applier stands still while it lives: all copies show one number. Without a server they
+/// do if it was stopped in good order.
+class Standstill {
+ public:
+  explicit Standstill(control::Group& group) : group_(group) {}
+  ~Standstill() {
+    if (!lock_) return;
+    group_.layout().hold.until_ns.store(0);
+    os::futex_notify(group_.layout().apply_wake);
+  }
+  Standstill(const Standstill&) = delete;
+  Standstill& operator=(const Standstill&) = delete;
+
+  Result<> begin(steady_clock::time_point deadline) {
+    control::Layout& layout = group_.layout();
+    const std::string name(layout.group_name);
+    if (!group_.server_alive(control::Group::Server::kSlave)) {
+      if (layout.servers[1].stopped_ns.load() != 0) return {};
+      return fail(ErrorCode::kBusy, "the copies of " + name +
+                                        " may lie between two updates: start hotbackup-slave");
+    }
+    const std::string path = group_.directory() + "/comparing.lock";
+    os::UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640));
+    if (!lock) return fail_errno("opening " + path);
+    while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (steady_clock::now() > deadline)
+        return fail(ErrorCode::kBusy, "a comparison of " + name + " holds the copies");
+      std::this_thread::sleep_for(kHoldLook);
+    }
+    lock_ = std::move(lock);
+    layout.hold.number.store(0);
+    renew();
+    const std::uint32_t request = layout.hold.request.fetch_add(1) + 1;
+    while (layout.hold.answered.load() != request) {
+      if (steady_clock::now() > deadline)
+        return fail(ErrorCode::kBusy, "the applier of " + name +
+                                          " does not stand still: see hotbackup status " + name);
+      const std::uint32_t seen = layout.acknowledged_wake.load();
+      renew();
+      os::futex_notify(layout.apply_wake);
+      if (layout.hold.answered.load() != request)
+        os::futex_wait(layout.acknowledged_wake, seen, kHoldLook);
+    }
+    return {};
+  }
+  /// It stood there all the while: nothing but its own time lets it go on.
+  bool held() const {
+    return !lock_ || group_.layout().hold.until_ns.load() > os::boottime_ns();
+  }
+
+ private:
+  void renew() {
+    group_.layout().hold.until_ns.store(os::boottime_ns() +
+                                        std::chrono::nanoseconds(kHoldStep).count());
+  }
+  control::Group& group_;
+  os::UniqueFd lock_;
+};
+
+}  // namespace
+
+/// The same on a slave. What its journal holds beyond `applied` is not in the copies yet.
+Result<bool> Cut::begin_copies(control::Group& group, steady_clock::time_point deadline) {
+  control::Layout& layout = group.layout();
+  Standstill standstill(group);
+  HOTBACKUP_TRY(standstill.begin(deadline));
+  if (group.environment_count() != joined_) return false;
+  for (const auto& cut : environments) HOTBACKUP_TRY(cut->begin());
+  position.number = UpdateNumber(layout.applied.load());
+  if (!standstill.held())
+    return fail(ErrorCode::kBusy, "the snapshots took too long to begin");
+  {
+    HOTBACKUP_ASSIGN(const auto lock, group.journal().lock());
+    const journal::SharedTail& tail = layout.tail;
+    position.epoch = tail.epoch;
+    position.chain = tail.chain;
+    if (tail.made.load() == position.number.value) return true;
+  }
+  HOTBACKUP_ASSIGN(position,
+                   journal::position_at(group.journal_directory(), group.id(), position.number));
   return true;
 }
 

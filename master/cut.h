@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Read snapshots of all environments of a group at one update number. DESIGN section 9.
+// Read snapshots of all environments of a group at one update number, on its master or on a slave.
+// DESIGN section 9.
 #pragma once
 
 #include <chrono>
@@ -30,9 +31,10 @@ struct CutEnvironment {
 /// a time in a process for one group, since liblmdb opens a file once: the second gets kBusy.
 class Cut {
  public:
-  /// Under the group's journal lock, with no commit slot open. kBusy when a slot stays open for
-  /// `wait` (the text names environment and pid). Environments are those that have joined and have
-  /// a data file. Blocks on the disk.
+  /// Master: under the group's journal lock, with no commit slot open; kBusy when a slot stays open
+  /// for `wait` (the text names environment and pid). Slave: between two batches of its applier;
+  /// kBusy when the copies are not level for `wait`. Environments are those that have joined and
+  /// have a data file. Blocks on the disk.
   static Result<Cut> take(control::Group& group, std::chrono::milliseconds wait);
 
   /// Published: the journal is synced through it.
@@ -43,6 +45,7 @@ class Cut {
  private:
   Result<> open_all(control::Group& group);
   Result<bool> begin_all(control::Group& group, std::chrono::steady_clock::time_point deadline);
+  Result<bool> begin_copies(control::Group& group, std::chrono::steady_clock::time_point deadline);
 
   std::uint32_t joined_ = 0;  // entries of the group's table looked at
 };

@@ -14,7 +14,7 @@ namespace hotbackup::master {
 struct SeedSource::Walk {
   explicit Walk(std::unique_ptr<CutEnvironment> from) : cut(std::move(from)) {}
 
-  Result<> fill(std::string& body);
+  Result<> fill(std::string& body, lmdb::ContentDigest* digest);
   Result<bool> next_database(update::BodyWriter& writer);
 
   const std::unique_ptr<CutEnvironment> cut;
@@ -24,6 +24,8 @@ struct SeedSource::Walk {
   update::Database database;  // the one being given out
   std::optional<lmdb::Cursor> cursor;
   ItemWriter items;
+  lmdb::ItemDigest hash;
+  std::uint64_t used_bytes = 0;  // when the cut was taken
 };
 
 Result<bool> SeedSource::Walk::next_database(update::BodyWriter& writer) {
@@ -39,7 +41,7 @@ Result<bool> SeedSource::Walk::next_database(update::BodyWriter& writer) {
 }
 
 /// Fills a body to about its target size; leaves it empty at the end.
-Result<> SeedSource::Walk::fill(std::string& body) {
+Result<> SeedSource::Walk::fill(std::string& body, lmdb::ContentDigest* digest) {
   update::BodyWriter writer(body);
   while (body.size() < update::kBodyBytesTarget) {
     if (items.more()) {
@@ -53,6 +55,8 @@ Result<> SeedSource::Walk::fill(std::string& body) {
     if (!item) {
       HOTBACKUP_ASSIGN(const bool more, next_database(writer));
       if (!more) break;
+      if (digest != nullptr && cursor)
+        digest->push_back({database.main, std::string(database.name), database.flags, 0, {}});
       continue;
     }
     if (database.main && databases.size() > 1) {
@@ -62,6 +66,7 @@ Result<> SeedSource::Walk::fill(std::string& body) {
     }
     if (cut->rules.keeps(database, item->key)) continue;
     items.add(writer, database, *item);
+    if (digest != nullptr) hash.add(digest->back(), item->key, item->value);
     ++given;
   }
   return {};
@@ -84,10 +89,18 @@ Result<std::unique_ptr<SeedSource>> SeedSource::cut(control::Group& group,
 
 Result<> SeedSource::count_items() {
   for (const auto& walk : walks_) {
+    walk->used_bytes = walk->cut->environment.info().used_bytes;
     HOTBACKUP_ASSIGN(walk->databases, lmdb::databases(*walk->cut->snapshot));
     for (const lmdb::DatabaseInfo& database : walk->databases) items_ += database.items;
   }
   return {};
+}
+
+std::uint64_t SeedSource::growth() const {
+  std::uint64_t bytes = 0;
+  for (const auto& walk : walks_)
+    if (walk) bytes += walk->cut->environment.info().used_bytes - walk->used_bytes;
+  return bytes;
 }
 
 Result<bool> SeedSource::next(Part& part) {
@@ -96,7 +109,8 @@ Result<bool> SeedSource::next(Part& part) {
     part.environment = walk.cut->number;
     part.body.clear();
     const std::uint64_t before = walk.given;
-    HOTBACKUP_TRY(walk.fill(part.body));
+    if (hashing_) digests_.resize(environments_.size());
+    HOTBACKUP_TRY(walk.fill(part.body, hashing_ ? &digests_[current_] : nullptr));
     given_ += walk.given - before;
     lmdb::trim_resident();
     if (!part.body.empty()) return true;

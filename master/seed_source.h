@@ -9,6 +9,7 @@
 
 #include "common/base/ids.h"
 #include "common/control/group.h"
+#include "common/lmdb/content_digest.h"
 #include "common/update/codec.h"
 
 namespace hotbackup::master {
@@ -33,6 +34,13 @@ class SeedSource {
   /// Items given out so far; at the end, what SeedEnd says. Keep-local ones are not among them.
   std::uint64_t given() const { return given_; }
 
+  /// From here on the content is hashed as it is given out: keep-local items are not in it.
+  void hash_content() { hashing_ = true; }
+  /// Of the environments, in their order; whole when next() has said that all is given out.
+  const std::vector<lmdb::ContentDigest>& digests() const { return digests_; }
+  /// Bytes by which data files have grown since the cut, as far as they are still held.
+  std::uint64_t growth() const;
+
   struct Part {
     EnvironmentNumber environment;
     std::string body;  // about update::kBodyBytesTarget
@@ -51,6 +59,8 @@ class SeedSource {
   std::uint64_t given_ = 0;
   std::vector<std::unique_ptr<Walk>> walks_;
   std::size_t current_ = 0;
+  bool hashing_ = false;
+  std::vector<lmdb::ContentDigest> digests_;
 };
 
 }  // namespace hotbackup::master

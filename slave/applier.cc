@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/control/apply_decisions.h"
+#include "common/journal/mark.h"
 #include "slave/record_file.h"
 #include "slave/rejoiner.h"
 #include "slave/seeder.h"
@@ -257,6 +258,7 @@ Result<> Applier::apply_frame(ApplyBatch& batch, const journal::FrameView& frame
 }
 
 Result<> Applier::perform(ApplyBatch& batch, const journal::FrameView& frame) {
+  if (journal::is_mark(frame.header)) return {};
   switch (frame.header.kind) {
     case journal::FrameKind::kUpdate:
       return batch.apply(frame);

@@ -77,9 +77,17 @@ Result<std::string> Copies::local_path(const update::EnvironmentBody& environmen
 os::Permissions Copies::permissions_for(const update::EnvironmentBody& environment) const {
   os::Permissions permissions = group_.permissions();
   if (permissions.uid != kUnset.uid || permissions.gid != kUnset.gid) return permissions;
+  const os::Permissions theirs = owner_and_mode(environment);
+  permissions.uid = theirs.uid;
+  permissions.gid = theirs.gid;
+  if (permissions.mode == kUnset.mode) permissions.mode = theirs.mode;
+  return permissions;
+}
+
+os::Permissions owner_and_mode(const update::EnvironmentBody& environment) {
+  os::Permissions permissions;
   find_owner(environment.owner, permissions);
-  if (permissions.mode == kUnset.mode && environment.mode != 0)
-    permissions.mode = environment.mode & 0777;
+  if (environment.mode != 0) permissions.mode = environment.mode & 0777;
   return permissions;
 }
 
@@ -101,11 +109,16 @@ Result<> Copies::make_directory(const std::string& path, bool subdirectory) cons
 
 Result<> Copies::create_file(const update::EnvironmentBody& environment, const std::string& path,
                              bool subdirectory) const {
-  const os::Permissions permissions = permissions_for(environment);
+  return create_environment_file(path, subdirectory, environment.map_bytes,
+                                 permissions_for(environment));
+}
+
+Result<> create_environment_file(const std::string& path, bool subdirectory,
+                                 std::uint64_t map_bytes, const os::Permissions& permissions) {
   lmdb::OpenOptions options;
   options.path = path;
   options.subdirectory = subdirectory;
-  options.map_bytes = std::max<std::uint64_t>(environment.map_bytes, 1 << 20);
+  options.map_bytes = std::max<std::uint64_t>(map_bytes, 1 << 20);
   options.mode = permissions.mode;
   {
     HOTBACKUP_ASSIGN(auto made, lmdb::Environment::open(options));

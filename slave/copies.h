@@ -99,6 +99,11 @@ class Copies {
   std::set<EnvironmentNumber> doubtful_;  // to be opened with write_meta_again()
 };
 
+/// An environment without items in a new file.
+Result<> create_environment_file(const std::string& path, bool subdirectory,
+                                 std::uint64_t map_bytes, const os::Permissions& permissions);
+/// Owner and mode of the master's; a name that is not known here counts as a number.
+os::Permissions owner_and_mode(const update::EnvironmentBody& environment);
 /// The directory that holds an environment's data file.
 std::string data_directory(const std::string& path, bool subdirectory);
 

@@ -59,20 +59,35 @@ Result<> copy_content(lmdb::Environment& from, lmdb::OperationApplier& applier,
   return {};
 }
 
-}  // namespace
-
 // The name cannot match a path pattern's beginning, so no program takes the file for one of its
 // own.
+std::string build_name(const update::EnvironmentBody& environment, const std::string& path) {
+  return data_directory(path, environment.subdirectory) + "/.hotbackup-seed-" +
+         std::to_string(environment.number.value);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<SeedTarget>> SeedTarget::make(const Copies& copies,
                                                      const update::EnvironmentBody& environment,
                                                      std::string path,
                                                      update::KeepLocalRules rules) {
-  const std::string build = data_directory(path, environment.subdirectory) + "/.hotbackup-seed-" +
-                            std::to_string(environment.number.value);
   std::unique_ptr<SeedTarget> target(
-      new SeedTarget(environment, std::move(path), build, std::move(rules)));
+      new SeedTarget(environment, path, build_name(environment, path), std::move(rules)));
   target->remove_build();
-  HOTBACKUP_TRY(copies.create_file(environment, build, /*subdirectory=*/false));
+  HOTBACKUP_TRY(copies.create_file(environment, target->build_, /*subdirectory=*/false));
+  return target;
+}
+
+Result<std::unique_ptr<SeedTarget>> SeedTarget::make(const os::Permissions& permissions,
+                                                     const update::EnvironmentBody& environment,
+                                                     std::string path,
+                                                     update::KeepLocalRules rules) {
+  std::unique_ptr<SeedTarget> target(
+      new SeedTarget(environment, path, build_name(environment, path), std::move(rules)));
+  target->remove_build();
+  HOTBACKUP_TRY(create_environment_file(target->build_, /*subdirectory=*/false,
+                                        environment.map_bytes, permissions));
   return target;
 }
 
@@ -142,13 +157,26 @@ Result<> SeedTarget::complete() {
 }
 
 Result<> SeedTarget::install(const Copies& copies) {
+  return install([&] {
+    return copies.create_file(environment_, path_, environment_.subdirectory);
+  });
+}
+
+Result<> SeedTarget::install(const os::Permissions& permissions) {
+  return install([&] {
+    return create_environment_file(path_, environment_.subdirectory, environment_.map_bytes,
+                                   permissions);
+  });
+}
+
+Result<> SeedTarget::install(const std::function<Result<>()>& create) {
   const std::string file = lmdb::data_file(path_, environment_.subdirectory);
   HOTBACKUP_ASSIGN(const bool moved, move_into_place());
   if (moved) return sync_directory_of(file);
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) return fail_errno("looking at " + file);
   if (status.st_size == 0)
-    HOTBACKUP_TRY(copies.create_file(environment_, path_, environment_.subdirectory));
+    HOTBACKUP_TRY(create());
   return copy_into_place();
 }
 

@@ -2,6 +2,7 @@
 // One environment of a seed: built in a new file beside its place, then put there.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,11 @@ class SeedTarget {
                                                   const update::EnvironmentBody& environment,
                                                   std::string path,
                                                   update::KeepLocalRules rules = {});
+  /// For nobody's group: a restore.
+  static Result<std::unique_ptr<SeedTarget>> make(const os::Permissions& permissions,
+                                                  const update::EnvironmentBody& environment,
+                                                  std::string path,
+                                                  update::KeepLocalRules rules = {});
   ~SeedTarget();
   SeedTarget(const SeedTarget&) = delete;
   SeedTarget& operator=(const SeedTarget&) = delete;
@@ -38,6 +44,9 @@ class SeedTarget {
   /// is filled through LMDB in one transaction, because running programs keep their file open; its
   /// keep-local items stay.
   Result<> install(const Copies& copies);
+  Result<> install(const os::Permissions& permissions);
+  /// The new data file, until it is installed: after complete() it may be written to.
+  const std::string& build() const { return build_; }
 
  private:
   SeedTarget(update::EnvironmentBody environment, std::string path, std::string build,
@@ -47,6 +56,7 @@ class SeedTarget {
         build_(std::move(build)),
         rules_(std::move(rules)) {}
   /// `value_bytes`: a large value that comes first, beyond the usual chunk.
+  Result<> install(const std::function<Result<>()>& create);
   Result<> begin(std::uint64_t value_bytes);
   Result<> commit();
   Result<bool> move_into_place();

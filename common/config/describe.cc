@@ -81,9 +81,7 @@ Json group_json(const Group& group) {
   json["files"] = group.files;
   json["rpo"] = off_or(group.rpo);
   json["rto"] = off_or(group.rto);
-  for (const char* hook : {"before_promote", "on_promote", "on_demote", "post_restore", "drill"}) {
-    json[hook] = "";
-  }
+  for (const char* hook : {"post_restore", "drill"}) json[hook] = "";
   if (!group.reports.empty()) json["reports"] = group.reports;
   json["env"] = Json::array();
   for (const Environment& environment : group.environments) {

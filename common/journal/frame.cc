@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
+#include "common/journal/mark.h"
 
 namespace hotbackup::journal {
 namespace {
@@ -32,6 +33,7 @@ std::uint16_t flags_of(const FrameHeader& header) {
 }  // namespace
 
 std::string_view frame_kind_name(FrameKind kind) {
+  if (kind == kMarkFrame) return "mark";
   switch (kind) {
     case FrameKind::kUpdate:
       return "update";

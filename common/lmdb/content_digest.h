@@ -2,7 +2,9 @@
 // What an environment holds, as short values that two copies can be compared by.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/lmdb/environment.h"
@@ -22,8 +24,19 @@ struct DatabaseDigest {
 
 using ContentDigest = std::vector<DatabaseDigest>;  // main first, then by name
 
-/// All databases in one read transaction. What the rules keep counts for nothing, nor that a
-/// database is there which only they fill.
-Result<ContentDigest> digest(Environment& environment, const update::KeepLocalRules& rules = {});
+/// Adds items to a digest, one at a time.
+class ItemDigest {
+ public:
+  ItemDigest();
+  ~ItemDigest();
+  void add(DatabaseDigest& database, std::string_view key, std::string_view value);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// All databases in one read transaction.
+Result<ContentDigest> digest(Environment& environment);
 
 }  // namespace hotbackup::lmdb

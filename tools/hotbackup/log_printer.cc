@@ -6,7 +6,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
-#include "common/control/test_environment.h"
+#include "common/journal/mark.h"
 #include "common/update/codec.h"
 
 namespace hotbackup::cli {
@@ -66,6 +66,7 @@ Result<std::string> describe_control(const journal::FrameView& frame) {
     }
     return text.empty() ? "nothing is kept local" : text;
   }
+  if (journal::is_mark(frame.header)) return journal::mark_name(frame);
   return std::string();
 }
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // hotbackup: administration of this node's groups, one command with subcommands.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "tools/hotbackup/command.h"
@@ -31,6 +36,34 @@ std::vector<std::string> split(cli::Session& session) {
   if (word != end && *word == "--") ++word;
   session.program.assign(word, end);
   return ours;
+}
+
+/// Commands of hotbackup-resync, the program beside this one: run as git runs its own.
+constexpr std::string_view kResync[] = {"save", "saves", "restore", "seed", "export", "load", "drain",
+                                        "tail", "drill", "failback", "check", "mark"};
+
+/// The command line's command, if it is one of those.
+bool is_resync(const std::vector<std::string>& words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--config")
+      ++i;
+    else if (!words[i].starts_with('-'))
+      return std::find(std::begin(kResync), std::end(kResync), words[i]) != std::end(kResync);
+  }
+  return false;
+}
+
+/// Does not come back when it works.
+int run_resync(char** words) {
+  char self[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  std::string path(self, n > 0 ? static_cast<std::size_t>(n) : 0);
+  path = path.substr(0, path.rfind('/') + 1) + "hotbackup-resync";
+  ::execv(path.c_str(), words);
+  ::execvp("hotbackup-resync", words);
+  std::fprintf(stderr, "hotbackup: HB-io: cannot run %s: %s\n", path.c_str(),
+               std::strerror(errno));
+  return cli::kFailed;
 }
 
 int usage_error(const std::string& text) {
@@ -66,6 +99,7 @@ int parse(CLI::App& app, std::vector<std::string> words) {
 int run(int count, char** words) {
   cli::Session session;
   session.arguments.assign(words + 1, words + count);
+  if (is_resync(session.arguments)) return run_resync(words);
   CLI::App app("Administers the groups of LMDB environments that this node is master or slave of.",
                "hotbackup");
   app.set_version_flag("--version", "hotbackup " HOTBACKUP_VERSION);
@@ -74,6 +108,7 @@ int run(int count, char** words) {
                  "/etc/hotbackup/hotbackup.toml)")
       ->type_name("FILE");
   app.add_flag("--json", session.json, "prints one JSON object");
+  app.footer("save, restore and their like: see hotbackup-resync --help");
   app.require_subcommand(1);
   app.fallthrough();
   cli::add_setup(app, session);

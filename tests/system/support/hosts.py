@@ -86,7 +86,7 @@ class Host:
 
     def install(self):
         """As the packages do it: the same files in the same places, then their postinst."""
-        programs = [(find(name), "/usr/bin") for name in ("hotbackup", "hotbackup-master", "hotbackup-slave")]
+        programs = [(find(name), "/usr/bin") for name in ("hotbackup", "hotbackup-resync", "hotbackup-master", "hotbackup-slave")]
         programs.append((find("libhotbackup.so"), "/usr/lib"))  # where any build looks: ../lib
         for path, folder in programs:
             self.run(f"install -m 755 {path} {folder}/")

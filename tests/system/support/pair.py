@@ -119,6 +119,19 @@ class Node:
             )
         return done
 
+    def resync(self, *words, expect=0, seconds=120, **named):
+        """Runs `hotbackup-resync WORDS --json`: its object; with another `expect`, what it said."""
+        done = subprocess.run(
+            [str(self.programs.resync), *map(str, words), "--json"], env=self.environment,
+            stdin=named.pop("stdin", subprocess.DEVNULL), capture_output=True, timeout=seconds, cwd="/", **named,
+        )  # fmt: skip
+        if done.returncode != expect:
+            raise AssertionError(
+                f"on {self.name}: hotbackup-resync {' '.join(map(str, words))} ended with {done.returncode}, "
+                f"not {expect}\n{done.stdout[-3000:]!r}{done.stderr.decode(errors='replace')}"
+            )
+        return json.loads(done.stdout) if expect == 0 else done.stderr.decode(errors="replace")
+
     def json(self, *words, expect=0, seconds=60):
         return json.loads(self.command(*words, "--json", expect=expect, seconds=seconds).stdout)
 

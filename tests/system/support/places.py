@@ -13,6 +13,7 @@ _PLACES = {
     "hotbackup": ["bin", "tools/hotbackup", "."],
     "hotbackup-master": ["bin", "sbin", "master", "."],
     "hotbackup-slave": ["bin", "sbin", "slave", "."],
+    "hotbackup-resync": ["bin", "tools/resync", "."],
     "libhotbackup.so": ["lib", "lib/x86_64-linux-gnu", "master/capture", "."],
 }
 _TEST_PLACES = {  # of the build tree only
@@ -47,6 +48,7 @@ class Programs:
                 folder.mkdir(parents=True, exist_ok=True)
                 found[name] = pathlib.Path(shutil.copy2(found[name], folder))
         self.hotbackup = found["hotbackup"]
+        self.resync = found["hotbackup-resync"]
         self.master = found["hotbackup-master"]
         self.slave = found["hotbackup-slave"]
         self.library = found["libhotbackup.so"]

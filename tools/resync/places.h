@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a group's saves lie, and which were verified.
+#pragma once
+
+#include <optional>
+
+#include "common/control/group.h"
+#include "tools/resync/container.h"
+
+namespace hotbackup::resync {
+
+/// Directories that `save` and `export` have written to, as far as they are there:
+/// <group>/save-places, a line each. Only a convenience: the files say everything themselves.
+Result<std::vector<std::string>> known_places(control::Group& group);
+Result<> note_place(control::Group& group, const std::string& directory);
+
+/// FILE.verified: when and how a file was last proved good: {time, how, bytes}. Nothing where it
+/// was not, or for another file of that name.
+std::optional<Json> read_verified(const std::string& path);
+Result<> write_verified(const std::string& path, std::uint64_t bytes, const std::string& how);
+
+}  // namespace hotbackup::resync
