@@ -136,8 +136,13 @@ Result<std::optional<Journal::Place>> Journal::find_frame(UpdateNumber number,
   SegmentScan scan(*file, kSegmentHeaderBytes);
   while (sequence.next_number() <= number) {
     const std::uint64_t offset = scan.offset();
-    const auto frame = scan.next(sequence, kAll);
-    if (!frame) return std::nullopt;  // the journal ends before it
+    auto frame = scan.next(sequence, kAll);
+    if (!frame) {
+      // The journal ends before it only where it ends, and where the disk says what lies there.
+      const bool made = sequence.next_number().value <= tail_.made.load();
+      if (made || frame.error().code() == ErrorCode::kIo) return fail(std::move(frame).error());
+      return std::nullopt;
+    }
     if (frame->header.number == number && frame->header.checksum == location.checksum)
       return Place{std::move(file), offset};
   }

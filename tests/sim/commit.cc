@@ -172,17 +172,18 @@ Result<journal::Appended> Master::append_update(Writer& writer) {
   fields.kind = journal::FrameKind::kUpdate;
   fields.txnid = TxnId(environment.store.txnid() + 1);
   fields.commit_time = world_.wall();
-  limbo_.emplace();
-  limbo_->environment = static_cast<std::uint32_t>(writer.environment);
-  limbo_->txnid = fields.txnid.value;
-  limbo_->changes = writer.changes;
+  Truth::Update pending;
+  pending.environment = static_cast<std::uint32_t>(writer.environment);
+  pending.txnid = fields.txnid.value;
+  pending.changes = writer.changes;
+  // What another process left in limbo stays there until this append gets its number.
   const auto open_slot = [&](const journal::Appended& expected) {
     environment.slot = {expected.number, fields.txnid.value, expected.location, writer.id};
+    limbo_ = std::move(pending);
     limbo_number_ = expected.number;
     writer.appended = expected;
   };
   writer.txnid = fields.txnid.value;
-  limbo_number_ = UpdateNumber(~std::uint64_t{0});
   auto appended = writer.journal->append(lock, update, fields, open_slot);
   if (!appended) return appended;
   settle(true);

@@ -269,7 +269,6 @@ Result<> Slave::perform(ReceiverSession& session, slave::Work work) {
   }
   HOTBACKUP_TRY(end_seed(std::get<wire::SeedEnd>(work).items));
   if (!session.over_) session.machine_.seeded();
-  gaps_.seeds(name_);
   return start_applier();
 }
 
@@ -337,6 +336,7 @@ Result<> Slave::end_seed(std::uint64_t items) {
     HOTBACKUP_TRY(server.journal.restart_after(lock, at));
   }
   HOTBACKUP_TRY(write_applied({at.number, at.number}));
+  gaps_.seeds(name_);  // a process that ends in the next line has the seed
   HOTBACKUP_TRY(remove(kSeeding));
   shown_ = at.number;
   server.seed_at.reset();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A directory whose syncs, files' syncs, writes or new files fail while they are told to.
+// A directory whose syncs, files' syncs, reads, writes or new files fail while they are told to.
 #pragma once
 
 #include <memory>
@@ -15,6 +15,7 @@ namespace hotbackup::test {
 struct Failing {
   int syncs = 0;            // the next so many syncs of files fail with EIO
   int writes = 0;           // the next so many writes fail with EIO, though all is written
+  int reads_left = -1;      // so many reads succeed, then all fail with EIO; -1: none fails
   int directory_syncs = 0;  // the next so many syncs of the directory fail with EIO
   bool create = false;      // making files fails with ENOSPC
   int failed_syncs = 0;     // so far
@@ -25,6 +26,8 @@ class FailingFile final : public os::File {
   FailingFile(std::unique_ptr<os::File> real, Failing& failing)
       : real_(std::move(real)), failing_(failing) {}
   Result<std::size_t> read_at(std::uint64_t offset, char* to, std::size_t size) override {
+    if (failing_.reads_left == 0) return fail_errno("reading", EIO);
+    if (failing_.reads_left > 0) --failing_.reads_left;
     return real_->read_at(offset, to, size);
   }
   Result<> write_at(std::uint64_t offset, std::string_view bytes) override {

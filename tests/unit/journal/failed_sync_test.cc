@@ -101,6 +101,20 @@ TEST_CASE("a void word finds its update after it has moved") {
   CHECK(f.read_all() == "a--");
 }
 
+TEST_CASE("an update that cannot be read is not taken for one that was never there") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  const Appended b = f.append("b");
+  f.disk.failing.syncs = 1;
+  REQUIRE(f.journal.sync_through(UpdateNumber(2)));
+  f.disk.failing.reads_left = 1;  // the segment's header, not its frames
+  CHECK_FALSE(f.journal.set_void(b.number, b.location));
+  f.disk.failing.reads_left = -1;
+  REQUIRE(f.journal.set_void(b.number, b.location));
+  CHECK(f.read_all() == "a-");
+}
+
 TEST_CASE("a disk that fails the new segment too stops the journal until it is well again") {
   OnFailingDisk f;
   f.append("a");
