@@ -111,7 +111,8 @@ Session::Session(const GroupContext& context, control::PeerEntry& entry, net::Tc
       seed_worker_("seed"),
       output_(context.executor),
       feed_(context.executor),
-      pause_(context.executor) {}
+      pause_(context.executor),
+      greeted_(wall_now()) {}
 
 bool Session::worked() const {
   return streaming_since_ && now() - *streaming_since_ >= context_.configuration.check_period;
@@ -155,6 +156,9 @@ asio::awaitable<void> Session::receive_loop() {
       end(std::move(message).error());
       co_return;
     }
+    if (const auto* welcome = std::get_if<wire::Welcome>(&*message)) note_clock(*welcome);
+    if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&*message))
+      context_.group.hear_clock(entry_, heartbeat->time - wall_now());
     auto received = machine_.receive(std::move(*message), now());
     entry_.heard_ns.store(wall_ns());
     if (!received) {
@@ -181,6 +185,12 @@ void Session::hear_refusal() {
   if (machine_.refusal() != wire::RefuseReason::kOldEpoch) return;
   const auto heard = context_.group.hear_epoch(machine_.told_epoch(), machine_.told_master());
   if (!heard) spdlog::error("{}: {}", context_.configuration.name, heard.error().text());
+}
+
+// The welcome was written somewhere between the hello and now.
+void Session::note_clock(const wire::Welcome& welcome) {
+  const auto half = (wall_now() - greeted_) / 2;
+  context_.group.note_clock(entry_, welcome.time - (greeted_ + half), half);
 }
 
 asio::awaitable<void> Session::send_loop() {

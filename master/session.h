@@ -66,6 +66,7 @@ class Session {
   asio::awaitable<Result<>> answer_fetch();
   asio::awaitable<Result<>> wait_for_capture();
   asio::awaitable<void> keep_to_rate(SenderMachine::Time begun, std::uint64_t bytes);
+  void note_clock(const wire::Welcome& welcome);
   asio::awaitable<Result<>> seed();
   asio::awaitable<Result<>> stream();
   asio::awaitable<Result<>> begin_streaming();
@@ -91,6 +92,7 @@ class Session {
   bool searching_ = false;                     // for the last common position
   std::optional<std::uint64_t> rate_;
   const std::int64_t begun_ns_ = os::boottime_ns();  // before the hello is sent
+  const WallTime greeted_;                           // the time in the hello
   bool released_ = false;
   bool found_whole_ = false;  // everything published could be read
   std::optional<SenderMachine::Time> streaming_since_;

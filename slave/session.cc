@@ -40,7 +40,8 @@ Session::Session(asio::any_io_executor executor, Hosts hosts, net::TcpStream str
       machine_({}, now()),
       queue_(executor),
       tasks_(executor, net::TaskGroup::End::kAllTogether),
-      output_(executor) {}
+      output_(executor),
+      accepted_(wall_now()) {}
 
 void Session::end(Error error) {
   if (!error_) error_ = std::move(error);
@@ -104,6 +105,8 @@ asio::awaitable<void> Session::receive_loop() {
     if (auto* ask = std::get_if<wire::Ask>(&*message);
         ask != nullptr && machine_.phase() == ReceiverMachine::Phase::kGreeting)
       co_return co_await answer_questions(std::move(*ask));
+    if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&*message); heartbeat && entry_)
+      service_->group().hear_clock(*entry_, heartbeat->time - wall_now());
     auto work = machine_.receive(std::move(*message), now());
     if (!work) co_return co_await finish_work(std::move(work).error());
     if (entry_ != nullptr) {
@@ -225,6 +228,10 @@ asio::awaitable<Result<>> Session::greet(wire::Hello hello) {
   if (!admitted) co_return fail(refuse(admitted.error()));
   service_ = &service;
   entry_ = service.group().peer(hello.node_name);
+  if (entry_ != nullptr) {  // the hello was written somewhere between the accept and now
+    const auto half = (wall_now() - accepted_) / 2;
+    service.group().note_clock(*entry_, hello.time - (accepted_ + half), half);
+  }
   Result<Position> position = co_await service.position();
   if (!position)
     co_return fail(machine_.refuse(refusal_for(position.error(), wire::RefuseReason::kDamaged),

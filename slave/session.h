@@ -63,6 +63,7 @@ class Session {
   net::Signal output_;
   GroupService* service_ = nullptr;  // after admission
   control::PeerEntry* entry_ = nullptr;
+  const WallTime accepted_;
   std::optional<std::uint32_t> rules_ticket_;  // of the keep-local rules that were compared
   bool asked_ = false;                         // questions instead of a hello
   std::optional<Error> error_;

@@ -212,6 +212,33 @@ void Group::set_link(PeerEntry& peer, LinkState state, std::string_view text) {
   write_guarded(peer.text_sequence, peer.text, sizeof peer.text, text);
 }
 
+void Group::note_clock(const PeerEntry& peer, std::chrono::nanoseconds offset,
+                       std::chrono::nanoseconds doubt) {
+  constexpr char kCode[] = "HB-clock-differs";
+  PeerClock& clock = clock_of(peer);
+  clock.offset_ns.store(offset.count());
+  clock.measured_ns.store(now_ns());
+  const std::chrono::nanoseconds apart = offset < offset.zero() ? -offset : offset;
+  if (apart - doubt <= std::chrono::seconds(1)) {
+    incidents().clear(kCode, peer.name);
+    return;
+  }
+  incidents().raise(kCode, peer.name,
+                    "the clock of " + std::string(peer.name) + " is " + human_duration(apart) +
+                        (offset > offset.zero() ? " ahead of" : " behind") +
+                        " this node's: times in logs, in lag and of --until disagree");
+}
+
+void Group::hear_clock(const PeerEntry& peer, std::chrono::nanoseconds at_least) {
+  using std::chrono::milliseconds;
+  const PeerClock& clock = clock_of(peer);
+  const std::chrono::nanoseconds known(clock.offset_ns.load());
+  if (clock.measured_ns.load() == 0) return;
+  const bool moved_on = at_least > known + milliseconds(500);
+  const bool came_back = known > milliseconds(1000) && at_least <= milliseconds(1000);
+  if (moved_on || came_back) note_clock(peer, at_least, std::chrono::nanoseconds(0));
+}
+
 void Group::wait_published(std::uint32_t seen, std::chrono::milliseconds timeout) {
   layout_->published_sleepers.fetch_add(1);
   os::futex_wait(layout_->published_wake, seen, timeout);

@@ -171,6 +171,14 @@ class Group {
   /// Entry of a peer, made if need be; nullptr when the table is full.
   PeerEntry* peer(std::string_view name);
   void set_link(PeerEntry& peer, LinkState state, std::string_view text = {});
+  /// The peer's clock minus this node's, known to within `doubt`. An incident while it is more than
+  /// a second.
+  void note_clock(const PeerEntry& peer, std::chrono::nanoseconds offset,
+                  std::chrono::nanoseconds doubt);
+  /// The same of a message that was under way for a time nobody knows: the offset is at least that.
+  /// So a clock that was stepped while the link stands is seen by the node that lies behind.
+  void hear_clock(const PeerEntry& peer, std::chrono::nanoseconds at_least);
+  PeerClock& clock_of(const PeerEntry& peer) { return layout_->clocks[&peer - layout_->peers]; }
 
   /// What would be lost now, and the limit of it.
   Exposure exposure() { return Exposure(*layout_); }

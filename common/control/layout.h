@@ -14,7 +14,7 @@
 namespace hotbackup::control {
 
 inline constexpr std::uint32_t kMagic = 0x31434248;  // "HBC1"
-inline constexpr std::uint32_t kVersion = 9;
+inline constexpr std::uint32_t kVersion = 10;
 inline constexpr std::size_t kEnvironmentsMax = 1024;
 inline constexpr std::size_t kPatternsMax = 64;
 inline constexpr std::size_t kPeersMax = 16;
@@ -218,6 +218,12 @@ struct alignas(64) HoldState {
   std::atomic<std::uint32_t> repair_failed;
 };
 
+/// How far a peer's clock was from this node's when the link was made.
+struct PeerClock {
+  std::atomic<std::int64_t> measured_ns;  // wall time; 0: never
+  std::atomic<std::int64_t> offset_ns;    // the peer's minus this node's
+};
+
 struct Layout {
   // Constant after the file is made. `ready` is set last.
   std::uint32_t magic;
@@ -275,6 +281,7 @@ struct Layout {
 
   RoleState roles;
   HoldState hold;
+  PeerClock clocks[kPeersMax];  // of `peers`
 };
 
 }  // namespace hotbackup::control

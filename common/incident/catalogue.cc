@@ -24,6 +24,10 @@ constexpr Entry kCatalogue[] = {
      "go on after boot_wait.",
      "see that the peers run and can be reached; on a peer, hotbackup status says whether it was "
      "promoted"},
+    {"HB-clock-differs", kWarning,
+     "The clocks of two nodes are more than a second apart: times in logs, in lag and of --until "
+     "disagree.",
+     "see to NTP on both; it is measured anew with each heartbeat and each link"},
     {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
      "hotbackup compare GROUP --repair lists what differs, mends it and proves it"},
     {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",

@@ -97,7 +97,7 @@ Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_
   return unknown;
 }
 
-PeerStatus read_peer(const control::PeerEntry& entry) {
+PeerStatus read_peer(control::Group& group, const control::PeerEntry& entry) {
   PeerStatus peer;
   peer.name = entry.name;
   peer.link = static_cast<control::LinkState>(entry.link.load());
@@ -109,6 +109,8 @@ PeerStatus read_peer(const control::PeerEntry& entry) {
   peer.applied = entry.applied.load();
   peer.published = entry.published.load();
   peer.heard = time_of(entry.heard_ns.load());
+  const control::PeerClock& clock = group.clock_of(entry);
+  if (clock.measured_ns.load() != 0) peer.clock = std::chrono::nanoseconds(clock.offset_ns.load());
   return peer;
 }
 
@@ -129,7 +131,8 @@ ServerStatus read_server(control::Group& group) {
 void read_tables(control::Group& group, const config::Group& settings, GroupStatus& status) {
   const control::Layout& layout = group.layout();
   for (const std::string& name : settings.peers)
-    if (const control::PeerEntry* peer = group.peer(name)) status.peers.push_back(read_peer(*peer));
+    if (const control::PeerEntry* peer = group.peer(name))
+      status.peers.push_back(read_peer(group, *peer));
   for (std::uint32_t n = 1; n <= group.environment_count(); ++n) {
     const control::EnvironmentEntry* entry = group.environment(EnvironmentNumber(n));
     if (entry == nullptr || control::is_test_environment(entry->name)) continue;

@@ -27,6 +27,8 @@ struct PeerStatus {
   std::uint64_t applied = 0;
   std::uint64_t published = 0;    // on a slave: what this master is known to have
   std::optional<WallTime> heard;  // its last message
+  std::optional<std::chrono::nanoseconds>
+      clock;  // its clock minus this node's, at the last connect
 };
 
 struct ServerStatus {

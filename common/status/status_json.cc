@@ -31,6 +31,9 @@ ordered_json peers_json(const GroupStatus& status) {
          {"journaled", peer.journaled},
          {"applied", peer.applied},
          {"heard", time_or_null(peer.heard)},
+         {"clock_offset_seconds",
+          peer.clock ? ordered_json(std::chrono::duration<double>(*peer.clock).count())
+                     : ordered_json(nullptr)},
          {"heard_seconds", peer.heard ? ordered_json(seconds_since(status.now, peer.heard))
                                       : ordered_json(nullptr)}});
   return peers;

@@ -116,7 +116,7 @@ class Tls(PairTest):
         wait_until(lambda: incident(self.paris, "HB-peer-key"), "an incident on paris", 20)
         self.wait_state(self.paris, ["refused"])
 
-    def test_addresses_are_tried_in_order(self):
+    def test_addresses_are_tried_in_order_and_clocks_are_shown(self):
         self.make_tls_pair()
         text = self.paris.config.read_text()
         dead = free_port()
@@ -126,6 +126,9 @@ class Tls(PairTest):
         self.start_pair()
         self.wait_applied()
         self.assertIn("PROTECTED by lyon", self.paris.command("status").stdout)
+        for node in (self.paris, self.lyon):
+            self.assertLess(abs(node.status()["peers"][0]["clock_offset_seconds"]), 1)
+        self.assertRegex(self.paris.command("status").stdout, r"clock [+-]0\.\d{3} s")
 
     def test_a_seed_keeps_to_the_rate(self):
         self.make_tls_pair()

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -77,6 +78,9 @@ void print(const GroupStatus& status) {
     const std::string state = peer_state(status, peer);
     std::printf("  peer       %s  %s", peer.name.c_str(), state.c_str());
     if (peer.heard) std::printf(", heard %s ago", since(peer.heard).c_str());
+    if (peer.clock)
+      std::printf(", clock %s%.3f s", *peer.clock < peer.clock->zero() ? "-" : "+",
+                  std::abs(std::chrono::duration<double>(*peer.clock).count()));
     const std::string& text = peer.text;
     if (text.starts_with(state + ": "))
       std::printf("%s", text.substr(state.size()).c_str());

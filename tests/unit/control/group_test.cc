@@ -205,6 +205,55 @@ TEST_CASE("a server's liveness is known without the server") {
   CHECK(second->layout().servers[0].stopped_ns.load() != 0);
 }
 
+TEST_CASE(
+    "clocks more than a second apart, the doubt left out, are an incident until they are not") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  const auto group = Group::open(directory.path()).value();
+  PeerEntry& lyon = *group->peer("lyon");
+  using namespace std::chrono_literals;
+  CHECK(group->clock_of(lyon).measured_ns.load() == 0);
+  group->note_clock(lyon, -900ms, 0ms);
+  CHECK(group->clock_of(lyon).offset_ns.load() == -900'000'000);
+  CHECK(group->clock_of(lyon).measured_ns.load() != 0);
+  CHECK_FALSE(group->incidents().find("HB-clock-differs", "lyon"));
+  group->note_clock(lyon, 1500ms, 600ms);
+  CHECK_FALSE(group->incidents().find("HB-clock-differs", "lyon"));
+  group->note_clock(lyon, -1500ms, 100ms);
+  REQUIRE(group->incidents().find("HB-clock-differs", "lyon"));
+  CHECK(group->incidents().find("HB-clock-differs", "lyon")->text.find("1.5 s behind") !=
+        std::string::npos);
+  group->note_clock(lyon, 10ms, 0ms);
+  CHECK_FALSE(group->incidents().find("HB-clock-differs", "lyon"));
+}
+
+TEST_CASE("a clock that is stepped while the link stands is heard, a late message is not a step") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  const auto group = Group::open(directory.path()).value();
+  PeerEntry& lyon = *group->peer("lyon");
+  using namespace std::chrono_literals;
+  const auto raised = [&] {
+    return group->incidents().find("HB-clock-differs", "lyon").has_value();
+  };
+  group->hear_clock(lyon, 5s);  // nothing is known yet of this link
+  CHECK_FALSE(raised());
+  group->note_clock(lyon, 0ms, 1ms);
+  group->hear_clock(lyon, -20s);
+  CHECK_FALSE(raised());
+  CHECK(group->clock_of(lyon).offset_ns.load() == 0);
+  group->hear_clock(lyon, 3s);
+  CHECK(raised());
+  group->hear_clock(lyon, 2900ms);
+  CHECK(group->clock_of(lyon).offset_ns.load() == 3'000'000'000);
+  group->hear_clock(lyon, -1ms);
+  CHECK_FALSE(raised());
+  group->note_clock(lyon, -4s, 1ms);
+  CHECK(raised());
+  group->hear_clock(lyon, -2ms);
+  CHECK_FALSE(raised());
+}
+
 TEST_CASE("incidents stand side by side, count, and are cleared one by one") {
   test::TemporaryDirectory directory;
   make_group(directory.path(), sample_record());
