@@ -32,7 +32,8 @@ Applier::Applier(control::Group& group, Copies& copies,
       copies_(copies),
       on_applied_(std::move(on_applied)),
       limits_(limits),
-      machine_(limits) {}
+      machine_(limits),
+      schedule_(limits.delay) {}
 
 Result<> Applier::start() {
   HOTBACKUP_CHECK(!thread_.joinable());
@@ -77,7 +78,9 @@ Result<> Applier::read_undo() {
 }
 
 bool Applier::has_work() const {
-  return std::min(group_.synced(), hold_at_) > machine_.done() &&
+  const UpdateNumber end =
+      std::min({group_.synced(), hold_at_, schedule_.limit(machine_.done())});
+  return end > machine_.done() && schedule_.next_due() <= wall_now() &&
          (!undo_ || group_.synced() >= undo_->through);
 }
 
@@ -108,12 +111,17 @@ Result<> Applier::end_undo() {
 // A stop of whatever kind ends: what failed is tried again.
 Result<> Applier::read_decisions() {
   HOTBACKUP_ASSIGN(auto decisions, control::read_apply_decisions(group_.directory()));
-  paused_ = decisions.paused.value_or(limits_.paused_at_first);
+  schedule_.decide(decisions.paused.value_or(limits_.paused_at_first), decisions.through);
   machine_.skip(std::move(decisions.skipped));
   failed_.store(false);
-  const auto state = paused_ ? control::ApplyState::kPaused : control::ApplyState::kRunning;
-  group_.layout().apply_state.store(static_cast<std::uint32_t>(state));
+  show_state(control::ApplyState::kRunning);
   return {};
+}
+
+void Applier::show_state(control::ApplyState otherwise) {
+  const bool paused = schedule_.paused(machine_.done());
+  const auto state = paused ? control::ApplyState::kPaused : otherwise;
+  group_.layout().apply_state.store(static_cast<std::uint32_t>(state));
 }
 
 void Applier::take_requests() {
@@ -144,7 +152,7 @@ void Applier::look_after_copies() {
 void Applier::stop_at(UpdateNumber number) {
   control::Layout& layout = group_.layout();
   layout.apply_stopped_at.store(number.value);
-  if (!paused_) layout.apply_state.store(static_cast<std::uint32_t>(control::ApplyState::kStopped));
+  show_state(control::ApplyState::kStopped);
   failed_.store(true);
   group_.notify_acknowledged();
 }
@@ -179,8 +187,8 @@ void Applier::run() {
     take_requests();
     look_after_copies();
     const bool stands = stands_still();
-    if (stands || paused_ || failed_.load() || !has_work()) {
-      os::futex_wait(word, seen, stands ? kHoldLook : limits_.check_period / 2);
+    if (stands || failed_.load() || !has_work()) {
+      wait_for_work(seen, stands ? kHoldLook : limits_.check_period / 2);
       continue;
     }
     ApplyBatch batch(group_, copies_);
@@ -188,6 +196,12 @@ void Applier::run() {
       sleep_for(limits_.retry);
   }
   close();
+}
+
+void Applier::wait_for_work(std::uint32_t seen, std::chrono::milliseconds pause) {
+  if (const auto left = schedule_.next_due() - wall_now(); left > left.zero())
+    pause = std::min(pause, std::chrono::ceil<std::chrono::milliseconds>(left));
+  os::futex_wait(group_.layout().apply_wake, seen, pause);
 }
 
 // After a stop in good order the next start has nothing to do again.
@@ -211,7 +225,9 @@ Result<> Applier::settle() {
 
 Result<> Applier::apply_available(ApplyBatch& batch) {
   const UpdateNumber first = machine_.begin_batch();
-  const UpdateNumber through = machine_.batch_end(std::min(group_.synced(), hold_at_));
+  // What readers may have seen before a crash is shown again whatever was decided since.
+  const UpdateNumber wanted = std::max(schedule_.limit(machine_.done()), machine_.reach());
+  const UpdateNumber through = machine_.batch_end(std::min({group_.synced(), hold_at_, wanted}));
   if (undo_) HOTBACKUP_TRY(undo(batch));
   step_ = Step::kRead;
   if (!reader_) {
@@ -222,7 +238,7 @@ Result<> Applier::apply_available(ApplyBatch& batch) {
     if ((requested() || hold_asked()) && reader_->at_boundary() && machine_.may_end_here()) break;
     machine_.at_frame(reader_->next_number());
     step_ = Step::kRead;
-    HOTBACKUP_ASSIGN(const auto frame, reader_->next(through));
+    HOTBACKUP_ASSIGN(const auto frame, next_due_frame(through));
     if (!frame) break;
     step_ = Step::kApply;
     if (frame->header.part == 0) HOTBACKUP_TRY(start_update(batch, frame->header));
@@ -233,6 +249,14 @@ Result<> Applier::apply_available(ApplyBatch& batch) {
     return {};
   }
   return commit(batch);
+}
+
+Result<std::optional<journal::FrameView>> Applier::next_due_frame(UpdateNumber through) {
+  HOTBACKUP_ASSIGN(const auto frame, reader_->next(through));
+  const bool may_wait = frame && frame->header.part == 0 && machine_.may_end_here();
+  if (!may_wait || schedule_.due(frame->header, wall_now())) return frame;
+  reader_->unread();
+  return std::nullopt;
 }
 
 Result<> Applier::start_update(ApplyBatch& batch, const journal::FrameHeader& header) {
@@ -290,6 +314,7 @@ Result<> Applier::commit(ApplyBatch& batch) {
   if (std::exchange(incident_shown_, false)) HOTBACKUP_TRY(clear_own_incident());
   if (!visible) return {};
   group_.layout().applied.store(visible->value);
+  show_state(control::ApplyState::kRunning);
   group_.notify_acknowledged();
   if (on_applied_) on_applied_(*visible);
   return {};

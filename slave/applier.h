@@ -14,6 +14,7 @@
 #include "slave/applied_file.h"
 #include "slave/apply_batch.h"
 #include "slave/apply_machine.h"
+#include "slave/apply_schedule.h"
 #include "slave/copies.h"
 #include "slave/rejoin_file.h"
 
@@ -23,6 +24,7 @@ struct ApplierLimits : ApplyMachine::Limits {
   std::chrono::milliseconds retry{1000};         // pause after a full or failing disk
   std::chrono::milliseconds check_period{1000};  // copies are looked after at least this often
   bool paused_at_first = false;                  // until the first pause or resume
+  std::chrono::milliseconds delay{0};            // since an update's commit on the master
 };
 
 /// Owned by the slave server, one a group. start and stop never overlap; all work is
@@ -70,7 +72,10 @@ class Applier {
   void take_requests();
   bool requested() const { return group_.layout().apply_request.load() != answered_; }
   void look_after_copies();
+  void show_state(control::ApplyState otherwise);
   void stop_at(UpdateNumber number);
+  void wait_for_work(std::uint32_t seen, std::chrono::milliseconds pause);
+  Result<std::optional<journal::FrameView>> next_due_frame(UpdateNumber through);
   void run();
   void close();
   void sleep_for(std::chrono::milliseconds pause);
@@ -106,7 +111,7 @@ class Applier {
   std::optional<journal::Reader> reader_;  // positioned after machine_.at(), or nothing
   bool incident_shown_ = true;             // perhaps one of this class's own
   std::optional<Rejoin> undo_;             // before anything else is applied
-  bool paused_ = false;
+  ApplySchedule schedule_;
   UpdateNumber hold_at_{kNoHold};                 // nothing later is applied for now
   std::uint32_t answered_ = 0;                    // the last request that was taken
   unsigned failures_ = 0;                         // of the copies' disk, since it last worked

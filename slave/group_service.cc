@@ -125,6 +125,7 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
   ApplierLimits limits;
   limits.check_period = configuration_.check_period;
   limits.paused_at_first = configuration_.apply == config::Apply::kPaused;
+  limits.delay = configuration_.apply_delay;
   applier_ = std::make_unique<Applier>(*group_, copies_, on_applied, limits);
 }
 

@@ -88,6 +88,7 @@ Result<> forget_doubts(control::Group& group) {
   HOTBACKUP_TRY(remove_applied_set_aside(group, group.made()));
   HOTBACKUP_TRY(control::change_apply_decisions(group, [](control::ApplyDecisions& decisions) {
     decisions.skipped.clear();
+    decisions.through = UpdateNumber();
     decisions.differs.clear();
   }));
   control::IncidentTable incidents = group.incidents();

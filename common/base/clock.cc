@@ -29,6 +29,50 @@ std::string iso8601(WallTime time) {
   return text;
 }
 
+Result<WallTime> parse_time(std::string_view text) {
+  const auto wrong = [&] {
+    return fail(ErrorCode::kConfig,
+                "\"" + std::string(text) + "\" is no time such as 2026-11-21T06:00:01Z");
+  };
+  std::string typed(text);
+  if (typed.size() > 10 && typed[10] == ' ') typed[10] = 'T';
+  std::tm parts{};
+  const char* rest = ::strptime(typed.c_str(), "%Y-%m-%dT%H:%M", &parts);
+  if (rest == nullptr) return wrong();
+  std::chrono::nanoseconds fraction{0};
+  if (*rest == ':') {
+    rest = ::strptime(rest, ":%S", &parts);
+    if (rest == nullptr || parts.tm_sec > 59) return wrong();
+    if (*rest == '.') {
+      std::int64_t unit = 100'000'000;
+      for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10)
+        fraction += std::chrono::nanoseconds((*rest - '0') * unit);
+    }
+  }
+  const auto at = [&](std::time_t seconds) {
+    return WallTime(std::chrono::seconds(seconds) + fraction);
+  };
+  std::tm as_utc = parts;
+  const std::time_t utc = ::timegm(&as_utc);
+  if (as_utc.tm_mday != parts.tm_mday) return wrong();  // the 30th of February
+  if (std::string_view(rest) == "Z") return at(utc);
+  int hours = 0;
+  int minutes = 0;
+  char sign = 0;
+  int used = 0;
+  if (std::sscanf(rest, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) == 3 && rest[used] == '\0' &&
+      (sign == '+' || sign == '-') && hours < 24 && minutes < 60) {
+    const std::time_t offset = (hours * 60 + minutes) * 60;
+    return at(sign == '+' ? utc - offset : utc + offset);
+  }
+  if (*rest != '\0') return wrong();
+  std::tm as_local = parts;
+  as_local.tm_isdst = -1;
+  return fail(ErrorCode::kConfig, "\"" + typed + "\" has no zone: type " + iso8601(at(utc)) +
+                                      " if it is UTC, or " + iso8601(at(::mktime(&as_local))) +
+                                      " if it is this machine's local time");
+}
+
 std::string human_duration(std::chrono::nanoseconds duration) {
   const double seconds = std::chrono::duration<double>(duration).count();
   char text[40];

@@ -4,6 +4,9 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
+
+#include "common/base/error.h"
 
 namespace hotbackup {
 
@@ -13,6 +16,9 @@ using WallTime = std::chrono::sys_time<std::chrono::nanoseconds>;
 WallTime wall_now();
 /// "2026-11-21T06:00:01.123Z": ISO 8601, UTC, milliseconds.
 std::string iso8601(WallTime time);
+/// A time that a person typed: "2026-11-21T06:00:01.123Z", a blank for the T, seconds and fraction
+/// left out, "+01:00" for the Z. Without a zone it is refused (kConfig), showing both readings.
+Result<WallTime> parse_time(std::string_view text);
 /// "0.4 s", "41 s", "3 min", "2.5 h": a duration for a person.
 std::string human_duration(std::chrono::nanoseconds duration);
 /// "48,100": thousands separated.

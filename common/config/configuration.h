@@ -92,8 +92,9 @@ struct Group {
   std::uint32_t mode = 0660;
   milliseconds check_period = std::chrono::seconds(2);
   std::optional<milliseconds> keep_journal = std::chrono::hours(24);
-  std::uint64_t segment_bytes = 32 << 20;  // a multiple of 4096
-  Apply apply = Apply::kAtOnce;            // until the first pause or resume
+  std::uint64_t segment_bytes = 32 << 20;    // a multiple of 4096
+  Apply apply = Apply::kAtOnce;              // until the first pause or resume
+  std::chrono::milliseconds apply_delay{0};  // since its commit on the master
   std::optional<std::uint64_t> journal_limit_bytes = 50'000'000'000;
   bool journal_limit_set = false;  // else at most half the free space
   AtJournalLimit at_journal_limit = AtJournalLimit::kForgetSlave;

@@ -71,7 +71,9 @@ Json group_json(const Group& group) {
   json["rejoin"] = word_of(kRejoin, group.rejoin);
   json["check_period"] = to_text(group.check_period);
   json["test_period"] = off_or(group.test_period);
-  json["apply"] = group.apply == Apply::kPaused ? "paused" : "at once";
+  json["apply"] = group.apply == Apply::kPaused    ? "paused"
+                  : group.apply_delay.count() == 0 ? "at once"
+                                                   : to_text(group.apply_delay);
   json["keep_journal"] = off_or(group.keep_journal);
   json["segment_size"] = size_to_text(group.segment_bytes);
   json["journal_limit"] =

@@ -74,6 +74,20 @@ Result<std::string> parse_user(std::string_view text) {
   return std::string(text);
 }
 
+struct ApplyWhen {
+  Apply apply = Apply::kAtOnce;
+  milliseconds delay{0};
+};
+
+Result<ApplyWhen> parse_apply(std::string_view text) {
+  if (text == "at once") return ApplyWhen{};
+  if (text == "paused") return ApplyWhen{Apply::kPaused, {}};
+  auto delay = parse_duration(text);
+  if (delay) return ApplyWhen{Apply::kAtOnce, *delay};
+  return fail(ErrorCode::kConfig,
+              in_quotes(text) + " is not \"at once\", \"paused\" or a delay such as \"3 h\"");
+}
+
 Result<milliseconds> parse_check_period(std::string_view text) {
   if (text == "off") {
     return fail(ErrorCode::kConfig, "it cannot be off: a dead link would never be noticed");
@@ -262,10 +276,10 @@ class FileReader {
       if (const std::string* text = reader.string(key); text != nullptr && *text != "off")
         *command = *text;
     reader.read("rejoin", group.rejoin, one_of(kRejoin));
-    if (const std::string* text = reader.string("apply"); text && *text == "paused") {
-      group.apply = Apply::kPaused;
-    } else {
-      reader.promise("apply", {"at once"}, parse_duration);
+    ApplyWhen when;
+    if (reader.read("apply", when, parse_apply)) {
+      group.apply = when.apply;
+      group.apply_delay = when.delay;
     }
     for (std::string_view hook : {"post_restore", "drill"}) {
       reader.promise(hook, {"", "off"}, any_text);
@@ -291,6 +305,9 @@ class FileReader {
     reader.read("at_limit", group.at_limit, one_of(kAtLimit));
     reader.read_or_off("wait_max", group.wait_max, parse_duration);
     reader.read("wait_for", group.wait_for, one_of(kWaitFor));
+    if (group.wait_for == WaitFor::kApplied && group.apply_delay.count() != 0)
+      reader.refuse("wait_for", reader.at("wait_for"),
+                    "it would wait for the delay of 'apply', " + to_text(group.apply_delay));
     read_acknowledge(reader, group);
     if (limited && group.peers.empty()) {
       reader.faults().warn(reader.at("loss_limit"),

@@ -33,6 +33,8 @@ bool read_line(std::string_view line, ApplyDecisions& decisions) {
     decisions.paused = rest == "yes";
   } else if (const auto number = parse_number(rest); word == "skipped" && number) {
     decisions.skipped.insert(*number);
+  } else if (word == "through" && number) {
+    decisions.through = *number;
   } else if (word == "differs") {
     decisions.differs = rest;
   } else {
@@ -44,6 +46,8 @@ bool read_line(std::string_view line, ApplyDecisions& decisions) {
 std::string to_lines(const ApplyDecisions& decisions) {
   std::string lines;
   if (decisions.paused) lines += std::string("paused ") + (*decisions.paused ? "yes" : "no") + "\n";
+  if (decisions.through.value != 0)
+    lines += "through " + std::to_string(decisions.through.value) + "\n";
   for (const UpdateNumber number : decisions.skipped)
     lines += "skipped " + std::to_string(number.value) + "\n";
   if (decisions.differs.empty()) return lines;

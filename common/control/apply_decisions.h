@@ -15,6 +15,7 @@ namespace hotbackup::control {
 
 struct ApplyDecisions {
   std::optional<bool> paused;      // by the last pause or resume; nothing: as configured
+  UpdateNumber through;            // applied at once, paused or not; 0: none
   std::set<UpdateNumber> skipped;  // never applied, also when a range is done again
   std::string differs;             // why the copies are not the master's, one line; "": not known
 };

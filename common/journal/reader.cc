@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/check.h"
+
 namespace hotbackup::journal {
 
 Result<> Reader::open_segment(UpdateNumber first) {
@@ -47,7 +49,9 @@ Result<> Reader::seek(UpdateNumber from) {
 }
 
 Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
+  before_.reset();
   if (sequence_->at_boundary() && sequence_->next_number() > through) return std::nullopt;
+  Before before{*sequence_, epoch_};
   // After a failed sync a segment may be begun more than once under one name.
   if (std::exchange(provisional_, false)) {
     auto opened = open_segment(segment_.first);
@@ -76,7 +80,17 @@ Result<std::optional<FrameView>> Reader::next(UpdateNumber through) {
   }
   if (!frame) return fail(explain(std::move(frame).error()));
   epoch_ = frame->header.epoch;
+  before.frame_bytes = frame->bytes.size();
+  before_ = before;
   return *frame;
+}
+
+void Reader::unread() {
+  HOTBACKUP_CHECK(before_);
+  scan_->go_back(before_->frame_bytes);
+  sequence_ = before_->sequence;
+  epoch_ = before_->epoch;
+  before_.reset();
 }
 
 // A recycled segment shows another header through our open descriptor.

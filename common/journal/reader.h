@@ -28,6 +28,9 @@ class Reader {
   /// was recycled underneath or history is missing.
   Result<std::optional<FrameView>> next(UpdateNumber through);
 
+  /// Goes back to before the frame that next() has just returned.
+  void unread();
+
   /// Position before the next update; meaningful between updates. The epoch is that of the last
   /// frame read or skipped by seek, zero where there was none.
   Position position() const {
@@ -37,6 +40,13 @@ class Reader {
   bool at_boundary() const { return sequence_->at_boundary(); }
 
  private:
+  /// What next() changes, but the open segment.
+  struct Before {
+    FrameSequence sequence;
+    Epoch epoch;
+    std::size_t frame_bytes = 0;
+  };
+
   Result<> open_segment(UpdateNumber first);
   Error explain(Error error);
 
@@ -49,6 +59,7 @@ class Reader {
   UpdateNumber segment_end_;  // the segment after this one begins here, if there was one
   std::optional<FrameSequence> sequence_;
   Epoch epoch_;
+  std::optional<Before> before_;  // the last frame
 };
 
 /// First update that the journal still holds; kNotFound when it is empty.

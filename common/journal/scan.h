@@ -21,6 +21,8 @@ class SegmentScan {
   Result<FrameView> next(FrameSequence& sequence, UpdateNumber decided);
 
   std::uint64_t offset() const { return offset_; }
+  /// Goes back to a frame that was read: `bytes` is its size. The caller puts the sequence back.
+  void go_back(std::size_t bytes) { offset_ -= bytes; }
   /// After a failed next(): there is no frame here, only zeros, the file's end or an older frame
   /// that a recycled segment still holds.
   bool at_blank() const { return blank_; }

@@ -5,7 +5,9 @@
 #include <thread>
 
 #include "common/base/bytes.h"
+#include "common/control/apply_decisions.h"
 #include "common/lmdb/content_digest.h"
+#include "common/orphan/orphan_set.h"
 #include "common/recovery/baseline.h"
 #include "common/retention/claims.h"
 
@@ -62,6 +64,13 @@ Result<std::unique_ptr<Change>> Change::begin(const Here& here) {
 }
 
 Change::~Change() {
+  if (decided_ && here_.group.role() != control::Role::kMaster) {
+    (void)control::change_apply_decisions(here_.group, [&](control::ApplyDecisions& decisions) {
+      decisions.paused = decided_->paused;
+      decisions.through = decided_->through;
+    });
+    (void)control::request_apply(here_.group);
+  }
   here_.group.layout().roles.change_phase.store(static_cast<std::uint32_t>(ChangePhase::kNone));
   here_.group.release_server(Server::kChange);
 }
@@ -90,21 +99,58 @@ Result<> Change::refuse_calls() {
                  "hotbackup-slave does not end its session: see hotbackup status");
 }
 
+// A batch at hand may still reach further than what is decided now: it is over when this returns.
+Result<> Change::decide(std::optional<bool> paused, UpdateNumber through) {
+  control::Group& group = here_.group;
+  HOTBACKUP_TRY(control::change_apply_decisions(group, [&](control::ApplyDecisions& decisions) {
+    if (!decided_) decided_ = decisions;
+    if (paused) decisions.paused = paused;
+    decisions.through = through;
+  }));
+  const std::uint32_t request = control::request_apply(group);
+  const control::Layout& layout = group.layout();
+  const auto end = Clock::now() + kApplyLimit;
+  while (layout.apply_answered.load() < request && group.server_alive(Server::kSlave)) {
+    const std::uint32_t ticket = layout.acknowledged_wake.load();
+    if (Clock::now() > end)
+      return fail(ErrorCode::kTimeout,
+                  "applying goes on: see hotbackup status " + here_.settings.name);
+    if (layout.apply_answered.load() < request)
+      os::futex_wait(layout.acknowledged_wake, ticket, milliseconds(20));
+  }
+  return {};
+}
+
 Result<> Change::apply_everything() {
+  const UpdateNumber all = here_.group.made();
+  if (here_.settings.apply_delay.count() != 0) HOTBACKUP_TRY(decide(std::nullopt, all));
+  return wait_applied(all, /*may_pause=*/false);
+}
+
+Result<> Change::apply_no_further(UpdateNumber last) {
+  HOTBACKUP_TRY(decide(true, last));
+  HOTBACKUP_TRY(wait_applied(last, /*may_pause=*/true));
+  const std::uint64_t applied = here_.group.layout().applied.load();
+  if (applied == last.value) return {};
+  return fail(ErrorCode::kFenced, "the copies show update " + std::to_string(applied) +
+                                      " already, that is update " + std::to_string(last.value) +
+                                      ": they do not go back");
+}
+
+Result<> Change::wait_applied(UpdateNumber number, bool may_pause) {
   control::Group& group = here_.group;
   const control::Layout& layout = group.layout();
   const std::string& name = here_.settings.name;
   const auto end = Clock::now() + kApplyLimit;
   for (;;) {
     const std::uint32_t ticket = layout.acknowledged_wake.load();
-    if (layout.applied.load() >= group.made().value) return {};
+    if (layout.applied.load() >= number.value) return {};
     const auto state = static_cast<control::ApplyState>(layout.apply_state.load());
     if (!group.server_alive(Server::kSlave))
-      return fail(ErrorCode::kFenced,
-                  "hotbackup-slave does not run here, and " +
-                      std::to_string(group.made().value - layout.applied.load()) +
-                      " updates are not applied: start it");
-    if (state == control::ApplyState::kPaused)
+      return fail(ErrorCode::kFenced, "hotbackup-slave does not run here, and " +
+                                          std::to_string(number.value - layout.applied.load()) +
+                                          " updates are not applied: start it");
+    if (state == control::ApplyState::kPaused && !may_pause)
       return fail(ErrorCode::kFenced,
                   "applying is paused: type hotbackup resume " + name + " first");
     if (state == control::ApplyState::kStopped)
@@ -116,6 +162,22 @@ Result<> Change::apply_everything() {
       return fail(ErrorCode::kTimeout, "applying goes on: see hotbackup status " + name);
     os::futex_wait(layout.acknowledged_wake, ticket, milliseconds(20));
   }
+}
+
+Result<> Change::cut_after(UpdateNumber last, const std::string& master) {
+  control::Group& group = here_.group;
+  if (last < group.made()) {
+    HOTBACKUP_ASSIGN(const auto at,
+                     journal::position_at(group.journal_directory(), group.id(), last));
+    HOTBACKUP_TRY(orphan::write(group, at, master));
+    HOTBACKUP_TRY(orphan::note_open(group));
+    HOTBACKUP_ASSIGN(auto lock, group.journal().lock());
+    HOTBACKUP_TRY(group.journal().cut_after(lock, at));
+  }
+  return control::change_apply_decisions(group, [](control::ApplyDecisions& decisions) {
+    decisions.paused = false;
+    decisions.through = UpdateNumber();
+  });
 }
 
 Result<> Change::let_go() {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/control/apply_decisions.h"
 #include "common/roles/peers.h"
 
 namespace hotbackup::roles {
@@ -30,8 +31,8 @@ class Steps {
 };
 
 /// One change of this node's role. While it lives no other command changes it; when it goes, a
-/// slave server that had given the group up takes it again, unless the node is master by then.
-/// Blocks.
+/// slave server that had given the group up takes it again, unless the node is master by then, and
+/// what people decided about applying holds again. Blocks.
 class Change {
  public:
   /// kBusy while another command is at it.
@@ -41,11 +42,17 @@ class Change {
   /// No master is answered from now on; a session that runs ends, with what it has received in the
   /// journal. kTimeout when the slave server does not react.
   Result<> refuse_calls();
-  /// Until every copy shows what is journaled. kFenced with the command to type while applying is
-  /// paused, has stopped, or no slave server runs.
+  /// Until every copy shows what is journaled, whatever the delay. kFenced with the command to type
+  /// while applying is paused, has stopped, or no slave server runs.
   Result<> apply_everything();
+  /// Until every copy shows update `last`, and nothing later: applying is paused there. kFenced
+  /// also when they show more.
+  Result<> apply_no_further(UpdateNumber last);
   /// The slave server closes the copies.
   Result<> let_go();
+  /// What the journal holds behind update `last`, which no copy shows, becomes orphans: updates
+  /// that the group's history goes on without. After let_go().
+  Result<> cut_after(UpdateNumber last, const std::string& master);
   /// The epoch, and a baseline of each environment, durably in the journal.
   Result<> write_epoch(const Epoch& epoch);
   /// What the peers have for sure, so that the journal is kept for them.
@@ -56,7 +63,11 @@ class Change {
   Result<> request(control::ChangePhase phase, const std::function<bool()>& done,
                    const std::string& late);
 
+  Result<> decide(std::optional<bool> paused, UpdateNumber through);
+  Result<> wait_applied(UpdateNumber number, bool may_pause);
+
   const Here here_;
+  std::optional<control::ApplyDecisions> decided_;  // before this change decided otherwise
 };
 
 /// XXH3 over (checksum, void word) of every frame of updates `from` … `through`: two nodes that

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup pause, resume, retry, skip: the slave's applier. What is decided goes into
+// hotbackup pause, resume, apply, retry, skip: the slave's applier. What is decided goes into
 // <group>/applying; a server that runs is told through the control file and its answer awaited.
 #include <chrono>
 #include <cstdio>
@@ -7,6 +7,7 @@
 
 #include "common/base/bytes.h"
 #include "common/control/apply_decisions.h"
+#include "common/journal/point.h"
 #include "tools/hotbackup/command_log.h"
 
 namespace hotbackup::cli {
@@ -24,6 +25,7 @@ struct ApplyOptions {
   std::string group;
   std::optional<std::uint64_t> number;
   std::string reason;
+  std::string until;
 };
 
 Result<std::unique_ptr<OpenGroup>> open_slave(const Session& session, const std::string& name) {
@@ -85,8 +87,10 @@ Result<int> pause_or_resume(const Session& session, const ApplyOptions& options,
   HOTBACKUP_ASSIGN(const auto opened, open_slave(session, options.group));
   control::Group& group = *opened->group;
   HOTBACKUP_TRY(log_command(session, group.directory()));
-  HOTBACKUP_TRY(control::change_apply_decisions(
-      group, [&](control::ApplyDecisions& decisions) { decisions.paused = pause; }));
+  HOTBACKUP_TRY(control::change_apply_decisions(group, [&](control::ApplyDecisions& decisions) {
+    decisions.paused = pause;
+    decisions.through = UpdateNumber();
+  }));
   HOTBACKUP_ASSIGN(const bool served, tell_server(group));
   const std::string at = human_count(group.layout().applied.load());
   const std::string later = served ? "" : "; hotbackup-slave does not run";
@@ -144,6 +148,46 @@ Result<int> retry(const Session& session, const ApplyOptions& options) {
   return report_outcome(session, group, served, waiting);
 }
 
+/// The point as a number that the copies can still be brought to.
+Result<UpdateNumber> find_until(control::Group& group, const journal::Point& point) {
+  auto found = journal::find_point(group.journal_directory(), group.id(), point, group.synced());
+  if (!found && found.error().code() == ErrorCode::kNotFound)
+    return fail(ErrorCode::kFenced, std::move(found).error().text());
+  if (!found) return found;
+  const UpdateNumber applied(group.layout().applied.load());
+  if (*found < applied)
+    return fail(ErrorCode::kFenced, "the copies show update " + std::to_string(applied.value) +
+                                        " already, that is update " + std::to_string(found->value) +
+                                        ": they do not go back");
+  return *found;
+}
+
+// Through there at once, and then no further, so that the mistake behind it is not applied; `end`
+// leaves a pause and a delay as they are.
+Result<int> apply_until(const Session& session, const ApplyOptions& options) {
+  HOTBACKUP_ASSIGN(const auto point, journal::parse_point(options.until));
+  HOTBACKUP_ASSIGN(const auto opened, open_slave(session, options.group));
+  control::Group& group = *opened->group;
+  HOTBACKUP_ASSIGN(const auto number, find_until(group, point));
+  HOTBACKUP_TRY(log_command(session, group.directory()));
+  HOTBACKUP_TRY(control::change_apply_decisions(group, [&](control::ApplyDecisions& decisions) {
+    if (point.kind != journal::Point::Kind::kEnd) decisions.paused = true;
+    decisions.through = number;
+  }));
+  HOTBACKUP_ASSIGN(const bool served, tell_server(group));
+  if (!served) return report_outcome(session, group, served, number);
+  const auto past = [&] { return group.layout().applied.load() >= number.value; };
+  while (!past() && state_of(group) == ApplyState::kRunning && server_alive(group))
+    (void)wait_for(group, [&] { return past() || state_of(group) != ApplyState::kRunning; });
+  if (!past()) return report_outcome(session, group, served, number);
+  const bool paused = state_of(group) == ApplyState::kPaused;
+  const std::string at = human_count(group.layout().applied.load());
+  report(session, group, served, paused ? "paused" : "running",
+         "applied through update " + at +
+             (paused ? "; applying is paused there: hotbackup resume, or hotbackup promote" : ""));
+  return kDone;
+}
+
 /// "skip 42" where there is only one group: the word is the number.
 Result<> take_number(ApplyOptions& options) {
   if (options.number) return {};
@@ -196,6 +240,11 @@ void add_apply_commands(CLI::App& app, Session& session) {
       });
   add(app, "resume", "Applies again after pause", options)->callback([&session, options] {
     session.action = [&session, options] { return pause_or_resume(session, *options, false); };
+  });
+  auto* until = add(app, "apply", "Brings the copies to a point of the journal", options);
+  until->add_option("--until", options->until, "N, a time with its zone, or end")->required();
+  until->callback([&session, options] {
+    session.action = [&session, options] { return apply_until(session, *options); };
   });
   add(app, "retry", "Tries an update again that could not be applied", options)
       ->callback([&session, options] {

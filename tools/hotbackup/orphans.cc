@@ -13,6 +13,7 @@
 #include "common/roles/orphan_apply.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/hotbackup/log_printer.h"
+#include "tools/hotbackup/orphans.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -246,12 +247,8 @@ void print_conflicts(const Orphan& one, const Json& conflicts) {
 
 class Apply {
  public:
-  Apply(const Session& session, Chosen& chosen, bool yes)
-      : session_(session),
-        chosen_(chosen),
-        yes_(yes),
-        here_{chosen.opened->configuration, *chosen.opened->settings, *chosen.opened->group,
-              "hotbackup " HOTBACKUP_VERSION} {}
+  /// `tells`: prints a line for each.
+  Apply(const roles::Here& here, bool yes, bool tells) : here_(here), yes_(yes), tells_(tells) {}
 
   Result<> one(Orphan& orphan) {
     if (orphan.decision() != nullptr) return {};
@@ -271,7 +268,7 @@ class Apply {
                                  orphan.last.number, {true, wall_now(), became}));
     applied_.push_back(
         {{"number", orphan.last.number.value}, {"became", became.value}, {"conflicts", conflicts}});
-    if (!session_.json)
+    if (tells_)
       std::printf("%s  %llu is update %llu now\n", here_.settings.name.c_str(),
                   static_cast<unsigned long long>(orphan.last.number.value),
                   static_cast<unsigned long long>(became.value));
@@ -298,10 +295,9 @@ class Apply {
     return answer;
   }
 
-  const Session& session_;
-  Chosen& chosen_;
-  const bool yes_;
   const roles::Here here_;
+  const bool yes_;
+  const bool tells_;
   Json applied_ = Json::array();
 };
 
@@ -315,7 +311,9 @@ Result<int> apply(const Session& session, const OrphanOptions& options) {
                                         "status " +
                                         chosen.opened->settings->name);
   HOTBACKUP_TRY(log_command(session, group.directory()));
-  Apply work(session, chosen, options.yes);
+  const roles::Here here{chosen.opened->configuration, *chosen.opened->settings, group,
+                         "hotbackup " HOTBACKUP_VERSION};
+  Apply work(here, options.yes, !session.json);
   const auto done = for_each_orphan(group, chosen.sets, chosen.range, true,
                                     [&](Orphan& one) { return work.one(one); });
   HOTBACKUP_TRY(tidy(group));
@@ -326,6 +324,16 @@ Result<int> apply(const Session& session, const OrphanOptions& options) {
 }
 
 }  // namespace
+
+Result<> apply_orphans(const roles::Here& here, UpdateNumber from, UpdateNumber to) {
+  HOTBACKUP_ASSIGN(auto sets, orphan::list(here.group.directory()));
+  if (sets.size() > 1) sets.erase(sets.begin(), sets.end() - 1);
+  Apply work(here, /*yes=*/true, /*tells=*/false);
+  const auto done = for_each_orphan(here.group, sets, {from.value, to.value}, true,
+                                    [&](Orphan& one) { return work.one(one); });
+  HOTBACKUP_TRY(tidy(here.group));
+  return done;
+}
 
 void add_orphans(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand(

@@ -9,9 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/journal/point.h"
 #include "common/os/process.h"
 #include "common/roles/loss.h"
 #include "tools/hotbackup/command_log.h"
+#include "tools/hotbackup/orphans.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -30,6 +32,8 @@ struct PromoteOptions {
   bool if_safe = false;
   bool force = false;
   bool yes = false;
+  std::string until;
+  std::optional<std::uint64_t> without;
 };
 
 struct Found {
@@ -120,10 +124,53 @@ void wait_out_lease(const Here& here) {
         std::min(milliseconds(50), milliseconds((until - os::boottime_ns()) / 1'000'000 + 1)));
 }
 
-Result<> confirm(const Here& here, const Found& found, const PromoteOptions& options) {
+/// Where the group's history goes on from, when that is not everything that is here.
+struct Cut {
+  UpdateNumber last;
+  UpdateNumber journaled;               // what comes between is kept as orphans …
+  std::optional<UpdateNumber> without;  // … or is made new updates again, but for this one
+
+  std::string text() const {
+    if (without) return "update " + std::to_string(without->value) + " is left out";
+    return std::to_string(journaled.value - last.value) + " updates after " +
+           human_count(last.value) + " are left out";
+  }
+};
+
+/// --until and --without. Nothing when all counts.
+Result<std::optional<Cut>> find_cut(const Here& here, const PromoteOptions& options) {
+  control::Group& group = here.group;
+  Cut cut{{}, group.made(), {}};
+  if (!options.until.empty()) {
+    if (options.without) return fail(ErrorCode::kConfig, "either --until or --without, not both");
+    HOTBACKUP_ASSIGN(const auto point, journal::parse_point(options.until));
+    auto found = journal::find_point(group.journal_directory(), group.id(), point, cut.journaled);
+    if (!found && found.error().code() == ErrorCode::kNotFound)
+      return fail(ErrorCode::kFenced, std::move(found).error().text());
+    if (!found) return fail(std::move(found).error());
+    cut.last = *found;
+  } else if (options.without) {
+    cut.without = UpdateNumber(*options.without);
+    if (cut.without->value < 2 || *cut.without > cut.journaled)
+      return fail(ErrorCode::kFenced, "update " + std::to_string(cut.without->value) +
+                                          " is not here: the last is " +
+                                          std::to_string(cut.journaled.value));
+    cut.last = cut.without->previous();
+  }
+  if (cut.last.value == 0 || cut.last == cut.journaled) return std::nullopt;
+  const std::uint64_t applied = group.layout().applied.load();
+  if (applied > cut.last.value)
+    return fail(ErrorCode::kFenced, "the copies show update " + std::to_string(applied) +
+                                        " already, that is update " +
+                                        std::to_string(cut.last.value) + ": they do not go back");
+  return cut;
+}
+
+Result<> confirm(const Here& here, const Found& found, const std::optional<Cut>& cut,
+                 const PromoteOptions& options) {
   if (options.yes) return {};
   const std::string what = "promote " + here.node() + " to master of " + here.settings.name +
-                           ", losing " + found.loss.text;
+                           ", losing " + found.loss.text + (cut ? "; " + cut->text() : "");
   if (::isatty(STDIN_FILENO) == 0)
     return fail(ErrorCode::kConfig, "would " + what + ": say --yes to do it without a question");
   std::fprintf(stderr, "%s? [y/N] ", what.c_str());
@@ -156,7 +203,8 @@ Result<> claim_for_peers(const Here& here, roles::Change& change, const Found& f
   return {};
 }
 
-Result<Done> carry_out(const Here& here, const Found& found, bool if_safe, roles::Steps& steps) {
+Result<Done> carry_out(const Here& here, const Found& found, bool if_safe,
+                       const std::optional<Cut>& cut, roles::Steps& steps) {
   control::Group& group = here.group;
   const Epoch before = group.known_epoch();
   const std::string old_master(group.layout().master_name);
@@ -174,10 +222,17 @@ Result<Done> carry_out(const Here& here, const Found& found, bool if_safe, roles
       wait_out_lease(here);
       steps.done("the lease has run out");
     }
-    HOTBACKUP_TRY(change->apply_everything());
-    steps.done("everything is applied");
+    if (cut)
+      HOTBACKUP_TRY(change->apply_no_further(cut->last));
+    else
+      HOTBACKUP_TRY(change->apply_everything());
+    steps.done(cut ? "applied through " + human_count(cut->last.value) : "everything is applied");
     HOTBACKUP_TRY(change->let_go());
     steps.done("slave server has let go");
+    if (cut) {
+      HOTBACKUP_TRY(change->cut_after(cut->last, old_master));
+      steps.done("what comes after is kept as orphans");
+    }
     done.number = group.made();
     HOTBACKUP_TRY(change->write_epoch(done.epoch));
     HOTBACKUP_TRY(claim_for_peers(here, *change, found, old_master, done.number));
@@ -189,16 +244,24 @@ Result<Done> carry_out(const Here& here, const Found& found, bool if_safe, roles
     return fail(worked.error());
   }
   steps.done("gate opened");
+  if (cut && cut->without && *cut->without < cut->journaled) {
+    if (const auto again = apply_orphans(here, cut->without->next(), cut->journaled); !again)
+      done.hook = "not every update after " + std::to_string(cut->without->value) +
+                  " could be applied again (hotbackup orphans " + here.settings.name +
+                  "): " + again.error().text();
+    steps.done("updates after " + human_count(cut->without->value) + " applied again");
+  }
   const auto told =
       roles::run_hook(here, here.settings.on_promote, "master", done.epoch, old_master);
-  if (!told) done.hook = "on_promote: " + told.error().text();
+  if (!told) done.hook += (done.hook.empty() ? "" : "; ") + ("on_promote: " + told.error().text());
   if (!here.settings.on_promote.empty()) steps.done("on_promote");
   return done;
 }
 
 nlohmann::ordered_json to_json(const Here& here, const Found& found, const PromoteOptions& options,
-                               const roles::Loss& loss, const std::string& rpo,
+                               const std::optional<Cut>& cut, const std::string& rpo,
                                const roles::Steps& steps, const Done* done) {
+  const roles::Loss& loss = found.loss;
   nlohmann::ordered_json out{
       {"group", here.settings.name},
       {"node", here.node()},
@@ -210,6 +273,7 @@ nlohmann::ordered_json to_json(const Here& here, const Found& found, const Promo
   out["lost_updates"] =
       loss.updates ? nlohmann::ordered_json(*loss.updates) : nlohmann::ordered_json(nullptr);
   if (done != nullptr) out["number"] = done->number.value;
+  out["left_out"] = cut ? nlohmann::ordered_json(cut->text()) : nlohmann::ordered_json(nullptr);
   out["peers"] = nlohmann::ordered_json::array();
   for (const auto& [peer, answer] : found.peers)
     out["peers"].push_back({{"name", peer},
@@ -220,8 +284,8 @@ nlohmann::ordered_json to_json(const Here& here, const Found& found, const Promo
   return out;
 }
 
-void print(const Here& here, const Found& found, const roles::Loss& loss, const std::string& rpo,
-           const roles::Steps& steps, const Done* done) {
+void print(const Here& here, const Found& found, const std::optional<Cut>& cut,
+           const std::string& rpo, const roles::Steps& steps, const Done* done) {
   const std::string name = here.settings.name;
   if (done == nullptr)
     std::printf("%s  would be promoted on %s at update %s, in epoch %llu\n", name.c_str(),
@@ -231,7 +295,9 @@ void print(const Here& here, const Found& found, const roles::Loss& loss, const 
     std::printf("%s  MASTER %s  epoch %llu  promoted at update %s\n", name.c_str(),
                 here.node().c_str(), static_cast<unsigned long long>(done->epoch.counter),
                 human_count(done->number.value).c_str());
-  std::printf("  lost       %s\n", loss.text.c_str());
+  std::printf("  lost       %s\n", found.loss.text.c_str());
+  if (cut)
+    std::printf("  left out   %s: hotbackup orphans %s\n", cut->text().c_str(), name.c_str());
   if (here.settings.rpo) std::printf("  rpo        %s\n", rpo.c_str());
   for (const auto& [peer, answer] : found.peers)
     std::printf("  peer       %s  %s\n", peer.c_str(),
@@ -259,25 +325,26 @@ Result<int> promote_one(const Session& session, const PromoteOptions& options,
   const Found found = look(here);
   if (!options.force) HOTBACKUP_TRY(refuse_if_needless(here, found));
   if (options.if_safe) HOTBACKUP_TRY(require_lease(here));
+  HOTBACKUP_ASSIGN(const auto cut, find_cut(here, options));
   steps.done("peers asked");
   std::string rpo = roles::against_rpo(settings, found.loss, found.known, wall_now());
   const Done* none = nullptr;
   const auto tell = [&](const Done* done) {
     if (session.json)
       std::printf("%s\n",
-                  to_json(here, found, options, found.loss, rpo, steps, done)
+                  to_json(here, found, options, cut, rpo, steps, done)
                       .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
                       .c_str());
     else
-      print(here, found, found.loss, rpo, steps, done);
+      print(here, found, cut, rpo, steps, done);
   };
   if (options.dry_run) {
     tell(none);
     return kDone;
   }
-  HOTBACKUP_TRY(confirm(here, found, options));
+  HOTBACKUP_TRY(confirm(here, found, cut, options));
   HOTBACKUP_TRY(log_command(session, group->directory()));
-  HOTBACKUP_ASSIGN(const Done done, carry_out(here, found, options.if_safe, steps));
+  HOTBACKUP_ASSIGN(const Done done, carry_out(here, found, options.if_safe, cut, steps));
   const auto kept =
       roles::keep(here, {"promote", done.epoch, done.number, found.loss, rpo, steps.all()});
   tell(&done);
@@ -314,6 +381,8 @@ Result<int> promote(const Session& session, const PromoteOptions& options) {
   if (!options.from.empty()) {
     if (!options.group.empty())
       return fail(ErrorCode::kConfig, "either a group or --from NODE, not both");
+    if (!options.until.empty() || options.without)
+      return fail(ErrorCode::kConfig, "--until and --without are for one group, not for --from");
     return promote_all(session, options, configuration);
   }
   HOTBACKUP_ASSIGN(const auto* settings, config::find_group(configuration, options.group));
@@ -334,6 +403,10 @@ void add_promote(CLI::App& app, Session& session) {
                     "waits until the old master's lease has run out");
   command->add_flag("--force", options->force,
                     "also with a master that answers, or a slave that has more");
+  command->add_option("--until", options->until,
+                      "leaves out what comes after N, or a time with its zone; it becomes orphans");
+  command->add_option("--without", options->without,
+                      "leaves update N out; what comes after it is applied again");
   command->add_flag("--yes", options->yes, "without a question");
   command->callback([&session, options] {
     session.action = [&session, options] { return promote(session, *options); };

@@ -153,7 +153,7 @@ TEST_CASE("only a loopback peer may leave its fingerprint out") {
 
 TEST_CASE("a promise that this version does not keep is refused") {
   for (const char* promise :
-       {"apply = '3 h'", "post_restore = 'x'", "drill = 'x'", "saves = {full = 'daily 02:00'}",
+       {"post_restore = 'x'", "drill = 'x'", "saves = {full = 'daily 02:00'}",
         "saves = {into = ['/x']}", "saves = {differential = '15 min'}",
         "saves = {keep = '14 days'}", "saves = {filter = 'gpg'}",
         "env = [{name = 'e', capture = 'auto'}]", "env = [{name = 'e', capture = 'snapshot'}]",
@@ -163,6 +163,12 @@ TEST_CASE("a promise that this version does not keep is refused") {
     CHECK(message.starts_with("t.toml:8:"));
     CHECK(message.find("not in this version") != std::string::npos);
   }
+}
+
+TEST_CASE("commits do not wait for a slave that applies late by intention") {
+  const std::string message = refusal(kGroup + "apply = '3 h'\nwait_for = 'applied'\n");
+  CHECK(message.starts_with("t.toml:9:"));
+  CHECK(message.find("the delay of 'apply', 3 h") != std::string::npos);
 }
 
 TEST_CASE("nonsense for such a promise is called what it is") {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/journal/point.h"
+
+#include <charconv>
+
+#include "common/journal/reader.h"
+
+namespace hotbackup::journal {
+namespace {
+
+/// Commit time of the first update of a segment, or nothing where the segment has none.
+Result<std::optional<WallTime>> time_of_first(Reader& reader, UpdateNumber first,
+                                              UpdateNumber last) {
+  if (first > last) return std::nullopt;
+  HOTBACKUP_TRY(reader.seek(first));
+  HOTBACKUP_ASSIGN(const auto frame, reader.next(last));
+  if (!frame) return std::nullopt;
+  return frame->header.commit_time;
+}
+
+/// Commit times rise with the numbers as well as one clock does: the segment in which `time` lies
+/// is the last that begins before it.
+Result<UpdateNumber> find_time(os::Directory& directory, const GroupId& group, WallTime time,
+                               UpdateNumber last) {
+  HOTBACKUP_ASSIGN(const auto segments, list_segments(directory));
+  Reader reader(directory, group);
+  std::optional<WallTime> oldest;
+  for (std::size_t n = segments.size(); n > 0; --n) {
+    HOTBACKUP_ASSIGN(const auto begins, time_of_first(reader, segments[n - 1], last));
+    if (!begins) continue;
+    oldest = begins;
+    if (*begins > time) continue;
+    UpdateNumber found = segments[n - 1];
+    HOTBACKUP_TRY(reader.seek(found));
+    for (;;) {
+      HOTBACKUP_ASSIGN(const auto frame, reader.next(last));
+      if (!frame || frame->header.commit_time > time) return found;
+      found = frame->header.number;
+    }
+  }
+  return fail(ErrorCode::kNotFound, "the journal here begins with update " +
+                                        std::to_string(segments.empty() ? 0 : segments[0].value) +
+                                        (oldest ? " of " + iso8601(*oldest) : ""));
+}
+
+}  // namespace
+
+Result<Point> parse_point(std::string_view text) {
+  if (text == "end") return Point{};
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, number);
+  if (parsed.ec == std::errc{} && parsed.ptr == end)
+    return Point{Point::Kind::kNumber, UpdateNumber(number), {}};
+  HOTBACKUP_ASSIGN(const auto time, parse_time(text));
+  return Point{Point::Kind::kTime, {}, time};
+}
+
+Result<UpdateNumber> find_point(os::Directory& directory, const GroupId& group, const Point& point,
+                                UpdateNumber last) {
+  switch (point.kind) {
+    case Point::Kind::kEnd:
+      return last;
+    case Point::Kind::kNumber:
+      if (point.number <= last) return point.number;
+      return fail(ErrorCode::kNotFound, "update " + std::to_string(point.number.value) +
+                                            " is not here: the last is " +
+                                            std::to_string(last.value));
+    case Point::Kind::kTime:
+      if (point.time > wall_now())
+        return fail(ErrorCode::kNotFound, iso8601(point.time) + " has not come yet");
+      return find_time(directory, group, point.time, last);
+  }
+  return fail(ErrorCode::kConfig, "no such point");
+}
+
+}  // namespace hotbackup::journal
