@@ -31,16 +31,22 @@ Result<std::string_view> SegmentScan::bytes(std::size_t size) {
   return std::string_view(buffer_).substr(offset_ - buffer_offset_, size);
 }
 
+Result<FrameHeader> SegmentScan::header_of(std::string_view head) {
+  auto header = decode(head);
+  if (!header) blank_ = std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; });
+  return header;
+}
+
 Result<FrameView> SegmentScan::read_frame() {
   blank_ = false;
   HOTBACKUP_ASSIGN(const auto head, bytes(kFrameHeaderBytes));
-  auto header = decode(head);
-  if (!header) {
-    blank_ = std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; });
-    return fail(std::move(header).error());
-  }
-  HOTBACKUP_ASSIGN(const auto whole, bytes(frame_bytes(header->body_bytes)));
-  return FrameView{*header, whole.substr(kFrameHeaderBytes, header->body_bytes), whole};
+  HOTBACKUP_ASSIGN(const auto first, header_of(head));
+  HOTBACKUP_ASSIGN(const auto whole, bytes(frame_bytes(first.body_bytes)));
+  // The header was perhaps read once more with its body: a segment that is left is blanked.
+  HOTBACKUP_ASSIGN(const auto header, header_of(whole.substr(0, kFrameHeaderBytes)));
+  if (header.body_bytes != first.body_bytes)
+    return fail(ErrorCode::kCorrupt, "the frame here was replaced while it was read");
+  return FrameView{header, whole.substr(kFrameHeaderBytes, header.body_bytes), whole};
 }
 
 Result<FrameView> SegmentScan::next(FrameSequence& sequence, UpdateNumber decided) {

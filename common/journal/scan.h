@@ -28,6 +28,7 @@ class SegmentScan {
   bool at_blank() const { return blank_; }
 
  private:
+  Result<FrameHeader> header_of(std::string_view head);
   Result<FrameView> read_frame();
   Result<std::string_view> bytes(std::size_t size);
 

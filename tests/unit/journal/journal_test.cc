@@ -32,7 +32,38 @@ std::string pattern(std::size_t size, unsigned seed) {
   return bytes;
 }
 
+/// A segment whose first frame is blanked after the first read of it.
+class BlankedMeanwhile final : public os::File {
+ public:
+  explicit BlankedMeanwhile(os::File& real) : real_(real) {}
+  Result<std::size_t> read_at(std::uint64_t offset, char* to, std::size_t size) override {
+    auto got = real_.read_at(offset, to, size);
+    REQUIRE(real_.write_at(kSegmentHeaderBytes, std::string(kFrameHeaderBytes, '\0')));
+    return got;
+  }
+  Result<> write_at(std::uint64_t, std::string_view) override { return {}; }
+  Result<> sync_data() override { return {}; }
+  Result<std::uint64_t> size() override { return real_.size(); }
+  Result<> allocate(std::uint64_t, bool) override { return {}; }
+
+ private:
+  os::File& real_;
+};
+
 }  // namespace
+
+TEST_CASE("a frame that is blanked between the reads of its header and its body is none") {
+  JournalFixture fixture;
+  fixture.append(std::string(50'000, 'x'));
+  const auto real = *fixture.directory().open(segment_name(UpdateNumber(1)));
+  const auto header = *read_segment_header(*real);
+  BlankedMeanwhile file(*real);
+  FrameSequence sequence(header.group, header.first, header.chain);
+  SegmentScan scan(file, kSegmentHeaderBytes);
+  CHECK_FALSE(scan.next(sequence, UpdateNumber(1)));
+  CHECK(scan.at_blank());
+  CHECK(sequence.at_boundary());
+}
 
 TEST_CASE("updates come back in order, across segments, whatever their size") {
   JournalFixture fixture(256 * 1024);
