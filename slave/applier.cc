@@ -78,8 +78,7 @@ Result<> Applier::read_undo() {
 }
 
 bool Applier::has_work() const {
-  const UpdateNumber end =
-      std::min({group_.synced(), hold_at_, schedule_.limit(machine_.done())});
+  const UpdateNumber end = std::min({group_.synced(), hold_at_, schedule_.limit(machine_.done())});
   return end > machine_.done() && schedule_.next_due() <= wall_now() &&
          (!undo_ || group_.synced() >= undo_->through);
 }

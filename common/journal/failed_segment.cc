@@ -38,9 +38,11 @@ Result<UnsyncedPart> find_unsynced(os::File& file, const SegmentHeader& header,
   return part;
 }
 
-/// Copies the frames of [from, to) behind the header of `copy`, each checked on the way.
+/// Copies the frames of [from, to) behind the header of `copy`, each checked on the way. The last
+/// one has to leave `chain`: a page that was lost shows what was there before, and that may be a
+/// right successor too, of an update that was refused.
 Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t from,
-                     std::uint64_t to, os::File& copy) {
+                     std::uint64_t to, const ChainHash& chain, os::File& copy) {
   FrameSequence sequence(header.group, header.first, header.chain);
   SegmentScan scan(file, from);
   std::uint64_t at = kSegmentHeaderBytes;
@@ -49,7 +51,8 @@ Result<> copy_frames(os::File& file, const SegmentHeader& header, std::uint64_t 
     HOTBACKUP_TRY(copy.write_at(at, frame.bytes));
     at += frame.bytes.size();
   }
-  return {};
+  if (sequence.chain() == chain) return {};
+  return fail(ErrorCode::kIo, "the disk shows something else than what was written");
 }
 
 }  // namespace
@@ -83,7 +86,7 @@ Result<> Journal::leave_failed_segment() {
     const SegmentHeader header{group_, synced.next(), part.chain, part.epoch,
                                std::max(segment_bytes_, kSegmentHeaderBytes + moving)};
     const auto fill = [&](os::File& file) {
-      return copy_frames(*old_file, header, part.offset, tail_.offset, file);
+      return copy_frames(*old_file, header, part.offset, tail_.offset, tail_.chain, file);
     };
     HOTBACKUP_ASSIGN(std::shared_ptr<os::File> file, make_segment(directory_, header, fill));
     HOTBACKUP_TRY(blank_from(*old_file, part.offset));

@@ -56,6 +56,9 @@ Result<> Journal::mend_tail() {
     return fail(ErrorCode::kCorrupt, "the journal ends at update " +
                                          std::to_string(found.made.value) + ", not " +
                                          std::to_string(tail_.made.load()));
+  if (found.made.value == tail_.made.load() && found.chain != tail_.chain)
+    return fail(ErrorCode::kIo, "the disk shows another update " +
+                                    std::to_string(found.made.value) + " than was written");
   const bool failed = tail_.failed.load() != 0;
   const bool moved = found.segment_first.value != tail_.segment_first.load();
   if (failed && moved)

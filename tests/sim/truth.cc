@@ -56,9 +56,15 @@ void Truth::cut(UpdateNumber made_now, const ChainHash& chain) {
                    "the journal has lost an update that LMDB has committed (R1)", "master",
                    n.value);
   updates_.resize(made_now.value);
-  if (made_now.value != 0)
-    world_.require(at(made_now).chain == chain, "the master's journal holds another history",
-                   "master", made_now.value);
+  if (made_now.value == 0 || at(made_now).chain == chain) return;
+  // The last one may have been lost in a failed sync, and a refused one before it at the same place
+  // kept: nobody was told of either.
+  Update& last = updates_.back();
+  world_.require(made_now > published() && last.fate != Fate::kCommitted && !last.told,
+                 "the master's journal holds another history", "master", made_now.value);
+  last = Update();
+  last.fate = Fate::kVoid;
+  last.chain = chain;
 }
 
 ChainHash Truth::chain_at(UpdateNumber number) const {

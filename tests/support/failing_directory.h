@@ -2,6 +2,7 @@
 // A directory whose syncs, files' syncs, reads, writes or new files fail while they are told to.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,6 +20,7 @@ struct Failing {
   int directory_syncs = 0;  // the next so many syncs of the directory fail with EIO
   bool create = false;      // making files fails with ENOSPC
   int failed_syncs = 0;     // so far
+  std::function<void()> on_failed_sync;  // e.g. what was written is gone
 };
 
 class FailingFile final : public os::File {
@@ -40,6 +42,7 @@ class FailingFile final : public os::File {
     if (failing_.syncs == 0) return real_->sync_data();
     --failing_.syncs;
     ++failing_.failed_syncs;
+    if (failing_.on_failed_sync) failing_.on_failed_sync();
     return fail_errno("syncing", EIO);
   }
   Result<std::uint64_t> size() override { return real_->size(); }

@@ -101,6 +101,30 @@ TEST_CASE("a void word finds its update after it has moved") {
   CHECK(f.read_all() == "a--");
 }
 
+TEST_CASE("a lost page that shows a refused update in the place of a new one is not believed") {
+  OnFailingDisk f;
+  f.append("a");
+  REQUIRE(f.journal.sync_through(UpdateNumber(1)));
+  const std::uint64_t end = f.fixture.tail().offset;
+  Appended refused;
+  {
+    PendingUpdate update(f.disk);
+    update.body() += "x";
+    f.disk.failing.writes = 1;
+    auto lock = f.journal.lock();
+    REQUIRE_FALSE(f.journal.append(*lock, update, {}, [&](const Appended& it) { refused = it; }));
+  }
+  REQUIRE(f.journal.set_void(refused.number, refused.location));
+  const auto segment = *f.fixture.directory().open(segment_name(UpdateNumber(1)));
+  std::string before(4096, '\0');
+  REQUIRE(segment->read_at(end, before.data(), before.size()));
+  f.append("y");
+  f.disk.failing.on_failed_sync = [&] { REQUIRE(segment->write_at(end, before)); };
+  f.disk.failing.syncs = 1;
+  CHECK_FALSE(f.journal.sync_through(UpdateNumber(2)));
+  CHECK(f.fixture.tail().synced.load() == 1);
+}
+
 TEST_CASE("an update that cannot be read is not taken for one that was never there") {
   OnFailingDisk f;
   f.append("a");
