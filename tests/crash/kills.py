@@ -40,6 +40,11 @@ FAILING = [
     "segment.write#{n}:fail=EIO;>data.sync#2:{action}",
     "data.sync#{n}:fail=EIO",
     "data.write#{n}:fail=EIO",
+    # The journal's own sync fails (R10): on to a new segment, and a kill on the way there.
+    "segment.sync#{n}:fail=EIO",
+    "segment.sync#{n}:fail=EIO;>spare.sync#1:{action}",
+    "segment.sync#{n}:fail=EIO;>segment.rename#1:{action}",
+    "segment.sync#{n}:fail=EIO;>journaldir.sync#1:{action}",
 ]
 
 
