@@ -139,8 +139,8 @@ class Standstill {
     const std::string name(layout.group_name);
     if (!group_.server_alive(control::Group::Server::kSlave)) {
       if (layout.servers[1].stopped_ns.load() != 0) return {};
-      return fail(ErrorCode::kBusy, "the copies of " + name +
-                                        " may lie between two updates: start hotbackup-slave");
+      return fail(ErrorCode::kBusy,
+                  "the copies of " + name + " may lie between two updates: start hotbackup-slave");
     }
     const std::string path = group_.directory() + "/comparing.lock";
     os::UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640));
@@ -167,9 +167,7 @@ class Standstill {
     return {};
   }
   /// It stood there all the while: nothing but its own time lets it go on.
-  bool held() const {
-    return !lock_ || group_.layout().hold.until_ns.load() > os::boottime_ns();
-  }
+  bool held() const { return !lock_ || group_.layout().hold.until_ns.load() > os::boottime_ns(); }
 
  private:
   void renew() {
@@ -190,8 +188,7 @@ Result<bool> Cut::begin_copies(control::Group& group, steady_clock::time_point d
   if (group.environment_count() != joined_) return false;
   for (const auto& cut : environments) HOTBACKUP_TRY(cut->begin());
   position.number = UpdateNumber(layout.applied.load());
-  if (!standstill.held())
-    return fail(ErrorCode::kBusy, "the snapshots took too long to begin");
+  if (!standstill.held()) return fail(ErrorCode::kBusy, "the snapshots took too long to begin");
   {
     HOTBACKUP_ASSIGN(const auto lock, group.journal().lock());
     const journal::SharedTail& tail = layout.tail;

@@ -5,7 +5,6 @@
 
 #include "common/base/check.h"
 #include "common/control/apply_decisions.h"
-#include "common/journal/mark.h"
 #include "slave/record_file.h"
 #include "slave/rejoiner.h"
 #include "slave/seeder.h"
@@ -281,7 +280,6 @@ Result<> Applier::apply_frame(ApplyBatch& batch, const journal::FrameView& frame
 }
 
 Result<> Applier::perform(ApplyBatch& batch, const journal::FrameView& frame) {
-  if (journal::is_mark(frame.header)) return {};
   switch (frame.header.kind) {
     case journal::FrameKind::kUpdate:
       return batch.apply(frame);
@@ -290,6 +288,7 @@ Result<> Applier::perform(ApplyBatch& batch, const journal::FrameView& frame) {
       return copies_.add(environment);
     }
     case journal::FrameKind::kBaseline:
+    case journal::FrameKind::kMark:
     case journal::FrameKind::kRules:  // this node has its own, compared at each connect
       return {};
     case journal::FrameKind::kEpoch: {

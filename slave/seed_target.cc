@@ -157,9 +157,8 @@ Result<> SeedTarget::complete() {
 }
 
 Result<> SeedTarget::install(const Copies& copies) {
-  return install([&] {
-    return copies.create_file(environment_, path_, environment_.subdirectory);
-  });
+  return install(
+      [&] { return copies.create_file(environment_, path_, environment_.subdirectory); });
 }
 
 Result<> SeedTarget::install(const os::Permissions& permissions) {
@@ -175,8 +174,7 @@ Result<> SeedTarget::install(const std::function<Result<>()>& create) {
   if (moved) return sync_directory_of(file);
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) return fail_errno("looking at " + file);
-  if (status.st_size == 0)
-    HOTBACKUP_TRY(create());
+  if (status.st_size == 0) HOTBACKUP_TRY(create());
   return copy_into_place();
 }
 

@@ -60,8 +60,9 @@ Result<WallTime> parse_time(std::string_view text) {
   int minutes = 0;
   char sign = 0;
   int used = 0;
-  if (std::sscanf(rest, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) == 3 && rest[used] == '\0' &&
-      (sign == '+' || sign == '-') && hours < 24 && minutes < 60) {
+  if ((std::sscanf(rest, "%c%2d:%2d%n", &sign, &hours, &minutes, &used) == 3 ||
+       std::sscanf(rest, "%c%2d%2d%n", &sign, &hours, &minutes, &used) == 3) &&
+      rest[used] == '\0' && (sign == '+' || sign == '-') && hours < 24 && minutes < 60) {
     const std::time_t offset = (hours * 60 + minutes) * 60;
     return at(sign == '+' ? utc - offset : utc + offset);
   }

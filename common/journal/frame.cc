@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
-#include "common/journal/mark.h"
 
 namespace hotbackup::journal {
 namespace {
@@ -33,7 +32,6 @@ std::uint16_t flags_of(const FrameHeader& header) {
 }  // namespace
 
 std::string_view frame_kind_name(FrameKind kind) {
-  if (kind == kMarkFrame) return "mark";
   switch (kind) {
     case FrameKind::kUpdate:
       return "update";
@@ -45,6 +43,8 @@ std::string_view frame_kind_name(FrameKind kind) {
       return "epoch";
     case FrameKind::kRules:
       return "rules";
+    case FrameKind::kMark:
+      return "mark";
   }
   return "unknown";
 }

@@ -49,6 +49,7 @@ enum class FrameKind : std::uint16_t {
   kBaseline = 3,
   kEpoch = 4,
   kRules = 5,
+  kMark = 6,
 };
 /// "update", "baseline", …: stable names for logs and JSON.
 std::string_view frame_kind_name(FrameKind kind);

@@ -3,6 +3,7 @@
 
 #include <charconv>
 
+#include "common/journal/mark.h"
 #include "common/journal/reader.h"
 
 namespace hotbackup::journal {
@@ -43,17 +44,46 @@ Result<UpdateNumber> find_time(os::Directory& directory, const GroupId& group, W
                                         (oldest ? " of " + iso8601(*oldest) : ""));
 }
 
+Result<UpdateNumber> find_mark(os::Directory& directory, const GroupId& group,
+                               const std::string& name, UpdateNumber last) {
+  HOTBACKUP_ASSIGN(const auto segments, list_segments(directory));
+  Reader reader(directory, group);
+  UpdateNumber end = last;
+  for (auto first = segments.rbegin(); first != segments.rend(); end = first->previous(), ++first) {
+    if (*first > end) continue;
+    HOTBACKUP_TRY(reader.seek(*first));
+    UpdateNumber found;
+    for (;;) {
+      HOTBACKUP_ASSIGN(const auto frame, reader.next(end));
+      if (!frame) break;
+      if (frame->header.kind != FrameKind::kMark) continue;
+      HOTBACKUP_ASSIGN(const auto here, mark_name(*frame));
+      if (here == name) found = frame->header.number;
+    }
+    if (found.value != 0) return found;
+  }
+  return fail(ErrorCode::kNotFound, "the journal here has no mark " + name);
+}
+
 }  // namespace
 
 Result<Point> parse_point(std::string_view text) {
   if (text == "end") return Point{};
+  if (text.starts_with("mark:") && text.size() > 5) {
+    Point point{Point::Kind::kMark, {}, {}, {}};
+    point.mark = text.substr(5);
+    return point;
+  }
   std::uint64_t number = 0;
   const char* end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, number);
   if (parsed.ec == std::errc{} && parsed.ptr == end)
-    return Point{Point::Kind::kNumber, UpdateNumber(number), {}};
-  HOTBACKUP_ASSIGN(const auto time, parse_time(text));
-  return Point{Point::Kind::kTime, {}, time};
+    return Point{Point::Kind::kNumber, UpdateNumber(number), {}, {}};
+  const auto time = parse_time(text);
+  if (!time)
+    return fail(ErrorCode::kConfig,
+                time.error().text() + " (a number, mark:NAME and end are points, too)");
+  return Point{Point::Kind::kTime, {}, *time, {}};
 }
 
 Result<UpdateNumber> find_point(os::Directory& directory, const GroupId& group, const Point& point,
@@ -70,6 +100,8 @@ Result<UpdateNumber> find_point(os::Directory& directory, const GroupId& group, 
       if (point.time > wall_now())
         return fail(ErrorCode::kNotFound, iso8601(point.time) + " has not come yet");
       return find_time(directory, group, point.time, last);
+    case Point::Kind::kMark:
+      return find_mark(directory, group, point.mark, last);
   }
   return fail(ErrorCode::kConfig, "no such point");
 }

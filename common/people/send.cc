@@ -42,7 +42,7 @@ Result<Curl> make_curl(char* error, const std::atomic<bool>& stop) {
   if (curl == nullptr) return fail(ErrorCode::kIo, "libcurl cannot be used");
   error[0] = '\0';
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, error);
-  curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);  // threads
+  curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);    // threads
   curl_easy_setopt(curl.get(), CURLOPT_QUICK_EXIT, 1L);  // no wait for a name server at a stop
   curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT, 10L);
   curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, static_cast<long>(kSendLimit.count()));

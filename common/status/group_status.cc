@@ -14,7 +14,7 @@
 #include "common/incident/catalogue.h"
 #include "common/journal/reader.h"
 #include "common/retention/rules.h"
-#include "common/roles/test_history.h"
+#include "common/status/test_history.h"
 
 namespace hotbackup::status {
 namespace {
@@ -158,7 +158,7 @@ void read_numbers(control::Group& group, const config::Group& settings, GroupSta
     status.sent = std::min(reached.sent, status.published);
     status.journaled = std::min(reached.journaled, status.published);
     status.applied = std::min(reached.applied, status.published);
-    status.test_round_trip_ms = roles::last_round_trip_ms(group.directory());
+    status.test_round_trip_ms = last_round_trip_ms(group.directory());
     status.queue = measure_or_tell(group, status, status.journaled, status.made);
     status.exposure = status.queue;
     status.limit = exposure.limit();

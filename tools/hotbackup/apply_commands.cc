@@ -242,7 +242,8 @@ void add_apply_commands(CLI::App& app, Session& session) {
     session.action = [&session, options] { return pause_or_resume(session, *options, false); };
   });
   auto* until = add(app, "apply", "Brings the copies to a point of the journal", options);
-  until->add_option("--until", options->until, "N, a time with its zone, or end")->required();
+  until->add_option("--until", options->until, "N, a time with its zone, mark:NAME, or end")
+      ->required();
   until->callback([&session, options] {
     session.action = [&session, options] { return apply_until(session, *options); };
   });

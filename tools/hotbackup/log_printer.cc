@@ -66,7 +66,7 @@ Result<std::string> describe_control(const journal::FrameView& frame) {
     }
     return text.empty() ? "nothing is kept local" : text;
   }
-  if (journal::is_mark(frame.header)) return journal::mark_name(frame);
+  if (frame.header.kind == journal::FrameKind::kMark) return journal::mark_name(frame);
   return std::string();
 }
 

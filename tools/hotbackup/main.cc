@@ -39,8 +39,8 @@ std::vector<std::string> split(cli::Session& session) {
 }
 
 /// Commands of hotbackup-resync, the program beside this one: run as git runs its own.
-constexpr std::string_view kResync[] = {"save", "saves", "restore", "seed", "export", "load", "drain",
-                                        "tail", "drill", "failback", "check", "mark"};
+constexpr std::string_view kResync[] = {"save",  "saves", "restore", "seed",     "export", "load",
+                                        "drain", "tail",  "drill",   "failback", "check",  "mark"};
 
 /// The command line's command, if it is one of those.
 bool is_resync(const std::vector<std::string>& words) {
@@ -61,8 +61,7 @@ int run_resync(char** words) {
   path = path.substr(0, path.rfind('/') + 1) + "hotbackup-resync";
   ::execv(path.c_str(), words);
   ::execvp("hotbackup-resync", words);
-  std::fprintf(stderr, "hotbackup: HB-io: cannot run %s: %s\n", path.c_str(),
-               std::strerror(errno));
+  std::fprintf(stderr, "hotbackup: HB-io: cannot run %s: %s\n", path.c_str(), std::strerror(errno));
   return cli::kFailed;
 }
 

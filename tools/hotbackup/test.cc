@@ -15,8 +15,8 @@
 
 #include "common/base/bytes.h"
 #include "common/os/unique_fd.h"
-#include "common/roles/test_history.h"
 #include "common/service/server.h"
+#include "common/status/test_history.h"
 #include "tools/compare/comparison.h"
 #include "tools/compare/remote_side.h"
 #include "tools/hotbackup/test_write.h"
@@ -46,7 +46,7 @@ struct TestOptions {
 struct Echo {
   std::string peer;
   std::unique_ptr<compare::RemoteSide> side;
-  roles::TestResult result;
+  status::TestResult result;
   std::string why;
   std::optional<compare::Outcome> counted;
 };
@@ -282,7 +282,7 @@ Result<int> run_test(const Session& session, const TestOptions& options) {
   for (Echo& echo : echoes) {
     wait_for_echo(value, *written, limit, echo);
     judge(group, echo);
-    HOTBACKUP_TRY(roles::note_test(group, echo.result));
+    HOTBACKUP_TRY(status::note_test(group, echo.result));
     all = all && echo.result.result == "echoed";
     if (options.full && echo.result.result == "echoed")
       HOTBACKUP_TRY(count_everything(group, settings, echo));

@@ -122,10 +122,9 @@ Result<> CarriedFiles::take(const Block& block) {
     made_.push_back(std::move(made));
   }
   Made& made = made_.back();
-  const os::UniqueFd fd(::open(made.temporary.c_str(),
-                               O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW |
-                                   (first ? O_CREAT | O_EXCL : 0),
-                               0600));
+  const os::UniqueFd fd(
+      ::open(made.temporary.c_str(),
+             O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (first ? O_CREAT | O_EXCL : 0), 0600));
   if (!fd) return fail_errno("making " + made.temporary);
   if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
     return fail_errno("writing " + made.temporary, errno != 0 ? errno : ENOSPC);
@@ -149,7 +148,7 @@ Result<> CarriedFiles::check(const Json& listed) const {
 
 Result<> CarriedFiles::place(bool replace, const std::string& suffix) {
   for (const Made& made : made_)
-    if (struct stat status {}; !replace && ::lstat(made.path.c_str(), &status) == 0)
+    if (struct stat status{}; !replace && ::lstat(made.path.c_str(), &status) == 0)
       return fail(ErrorCode::kRefused, made.path + " is there already: --replace keeps it aside");
   for (Made& made : made_) {
     const std::string temporary = made.temporary;

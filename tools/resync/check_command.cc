@@ -85,10 +85,10 @@ Result<> check_container(const std::string& path, const std::string& filter, Che
     checked.kind = "volume";
     HOTBACKUP_ASSIGN(auto content, VolumeCheck::begin(head));
     HOTBACKUP_TRY(check_content(content, *reader, checked));
-    checked.what += " updates " + human_count(head.value("first", std::uint64_t{0})) + " … " +
-                    (reader->end().is_object()
-                         ? human_count(reader->end().value("last", std::uint64_t{0}))
-                         : "?");
+    checked.what +=
+        " updates " + human_count(head.value("first", std::uint64_t{0})) + " … " +
+        (reader->end().is_object() ? human_count(reader->end().value("last", std::uint64_t{0}))
+                                   : "?");
   }
   checked.bytes = reader->offset();
   return {};
@@ -166,9 +166,8 @@ Json to_json(const Checked& one) {
   Json damage = Json::array();
   for (const auto& place : one.damage)
     damage.push_back(Json{{"offset", place.offset}, {"text", place.text}});
-  return Json{{"path", one.path},   {"kind", one.kind},
-              {"what", one.what},   {"bytes", one.bytes},
-              {"ok", one.damage.empty()}, {"damage", std::move(damage)}};
+  return Json{{"path", one.path},   {"kind", one.kind},         {"what", one.what},
+              {"bytes", one.bytes}, {"ok", one.damage.empty()}, {"damage", std::move(damage)}};
 }
 
 Result<int> check(const Session& session, const CheckOptions& options) {
@@ -190,10 +189,9 @@ Result<int> check(const Session& session, const CheckOptions& options) {
                   static_cast<unsigned long long>(place.offset), place.text.c_str());
   }
   if (session.json)
-    std::printf("%s\n",
-                Json{{"ok", !found}, {"files", std::move(list)}}
-                    .dump(-1, ' ', false, Json::error_handler_t::replace)
-                    .c_str());
+    std::printf("%s\n", Json{{"ok", !found}, {"files", std::move(list)}}
+                            .dump(-1, ' ', false, Json::error_handler_t::replace)
+                            .c_str());
   return found ? cli::kFound : cli::kDone;
 }
 
@@ -204,7 +202,8 @@ void add_check(CLI::App& app, Session& session) {
       "check", "Verifies saves, volumes and journal segments; exit 4 names each damaged place");
   auto options = std::make_shared<CheckOptions>();
   command->add_option("FILE", options->files, "files, directories of them, or -")->required();
-  command->add_option("--filter", options->filter, "shell command they come through: age -d, gpg -d")
+  command
+      ->add_option("--filter", options->filter, "shell command they come through: age -d, gpg -d")
       ->type_name("COMMAND");
   command->add_flag("--record", options->record,
                     "notes beside each good file that and when it was verified, for saves");

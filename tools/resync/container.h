@@ -6,9 +6,9 @@
 //         24     text: JSON, what the content is of
 // Block, 64 bytes, then the stored bytes:
 //          0  4  magic "HBK1"      12  4  raw bytes      32 16  chain: XXH3-128 of the block
-//          4  2  kind              16  8  number: 1 …           header before (of the file's header)
-//          6  2  1: zstd           24  8  XXH3-64 of     48  8  offset in the file
-//          8  4  stored bytes             stored bytes   56  8  XXH3-64 of bytes 0..55
+//          4  2  kind              16  8  number: 1 …           header before (of the file's
+//          header) 6  2  1: zstd           24  8  XXH3-64 of     48  8  offset in the file 8  4
+//          stored bytes             stored bytes   56  8  XXH3-64 of bytes 0..55
 // Behind the last block, which is of kind kEnd, 32 bytes:
 //          0  8  magic "HBEND1\n\0"      16  8  bytes of the file
 //          8  8  offset of the last block  24  8  XXH3-64 of bytes 0..23 and the chain

@@ -33,8 +33,7 @@ Result<bool> ContainerReader::take(char* to, std::size_t size) {
 
 Result<std::unique_ptr<ContainerReader>> ContainerReader::open(std::unique_ptr<Source> source,
                                                                std::string name) {
-  std::unique_ptr<ContainerReader> reader(
-      new ContainerReader(std::move(source), std::move(name)));
+  std::unique_ptr<ContainerReader> reader(new ContainerReader(std::move(source), std::move(name)));
   auto read = reader->read_head();
   if (!read) {
     if (read.error().text().starts_with(reader->name_)) return fail(std::move(read).error());
@@ -163,8 +162,7 @@ Result<std::vector<ContainerReader::Damage>> ContainerReader::check(
       header = *next;
       gap = true;
     } else if (header->number != number_ + 1 || (header->chain != chain_ && !gap)) {
-      found.push_back(
-          {offset_, "block " + std::to_string(header->number) + " does not follow on"});
+      found.push_back({offset_, "block " + std::to_string(header->number) + " does not follow on"});
       gap = true;
     }
     const std::uint64_t at = offset_;

@@ -27,7 +27,7 @@ struct ContainerWriter::Pipe {
 
   Sink& sink;
   std::unique_ptr<ZSTD_CCtx, Free> context{ZSTD_createCCtx()};
-  std::string packed;                // the thread's only
+  std::string packed;  // the thread's only
   std::atomic<std::uint64_t> bytes{0};
 
   std::mutex mutex;  // guards the rest

@@ -58,11 +58,11 @@ Result<std::uint64_t> wait_for_peers(control::Group& group, const std::vector<st
     const std::uint64_t reached = has(group, peers);
     if (reached >= through) return through;
     if (limit && steady_clock::now() - start >= *limit)
-      return fail(ErrorCode::kTimeout,
-                  "group " + std::string(group.layout().group_name) + ": " +
-                      human_count(through - reached) + " updates are still in the queue (" +
-                      human_count(reached) + " of " + human_count(through) +
-                      "): see hotbackup why " + group.layout().group_name);
+      return fail(ErrorCode::kTimeout, "group " + std::string(group.layout().group_name) + ": " +
+                                           human_count(through - reached) +
+                                           " updates are still in the queue (" +
+                                           human_count(reached) + " of " + human_count(through) +
+                                           "): see hotbackup why " + group.layout().group_name);
     progress.at(reached - std::min(base, reached), 0);
     os::futex_wait(group.layout().acknowledged_wake, ticket, milliseconds(200));
   }
@@ -77,7 +77,8 @@ Result<int> drain(const Session& session, const WaitOptions& options) {
   if (opened->group->role() == control::Role::kMaster && peers.empty())
     return fail(ErrorCode::kFenced, "group " + opened->settings->name + " has no peer to drain to");
   const auto start = steady_clock::now();
-  HOTBACKUP_ASSIGN(const std::uint64_t number, wait_for_peers(*opened->group, peers, limit, "draining"));
+  HOTBACKUP_ASSIGN(const std::uint64_t number,
+                   wait_for_peers(*opened->group, peers, limit, "draining"));
   const auto waited = steady_clock::now() - start;
   if (session.json)
     std::printf("%s\n",
@@ -123,8 +124,7 @@ Result<int> seed(const Session& session, const WaitOptions& options) {
     return fail(ErrorCode::kFenced, "hotbackup-master does not run here: start it, it seeds");
   HOTBACKUP_ASSIGN(const std::uint64_t number, wait_for_peers(group, peers, limit, "seeding"));
   if (session.json)
-    std::printf("%s\n",
-                Json{{"group", name}, {"peers", peers}, {"number", number}}.dump().c_str());
+    std::printf("%s\n", Json{{"group", name}, {"peers", peers}, {"number", number}}.dump().c_str());
   else
     std::printf("%s  seeded: everything through update %s has arrived\n", name.c_str(),
                 human_count(number).c_str());

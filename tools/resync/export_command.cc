@@ -64,8 +64,8 @@ Result<> ask_for_next(const ExportOptions& options, const std::string& group,
                static_cast<unsigned long long>(volume), options.into.c_str());
   char line[64];
   if (std::fgets(line, sizeof line, stdin) == nullptr || line[0] == 'q')
-    return fail(ErrorCode::kCancelled, "ended at the question for volume " +
-                                           std::to_string(volume));
+    return fail(ErrorCode::kCancelled,
+                "ended at the question for volume " + std::to_string(volume));
   return {};
 }
 
@@ -93,8 +93,7 @@ Result<Position> Command::start(const Destination& to) {
   os::Directory& directory = group.journal_directory();
   UpdateNumber from;
   if (options_.from) {
-    if (*options_.from == 0)
-      return fail(ErrorCode::kConfig, "--from-number: updates begin with 1");
+    if (*options_.from == 0) return fail(ErrorCode::kConfig, "--from-number: updates begin with 1");
     from = UpdateNumber(*options_.from);
   } else if (const auto before = to.kind == Destination::Kind::kDirectory
                                      ? newest_volume(to.path, group.id())
@@ -105,8 +104,7 @@ Result<Position> Command::start(const Destination& to) {
     if (at && at->chain.to_hex() != before->end.value("chain", ""))
       return fail(ErrorCode::kDiverged,
                   before->path + " is not of this journal's history: export into a new directory");
-    if (!at)
-      return fail(std::move(at).error().with_context("behind " + before->path));
+    if (!at) return fail(std::move(at).error().with_context("behind " + before->path));
     return at;
   } else {
     HOTBACKUP_ASSIGN(from, journal::oldest_update(directory));
@@ -149,16 +147,17 @@ Result<> Command::copy(VolumeWriter& writer, journal::Reader& reader) {
 void Command::print(const VolumeWriter& writer) const {
   Json volumes = Json::array();
   for (const VolumeReport& one : writer.volumes())
-    volumes.push_back(Json{
-        {"path", one.path}, {"first", one.first}, {"last", one.last}, {"bytes", one.bytes}});
+    volumes.push_back(
+        Json{{"path", one.path}, {"first", one.first}, {"last", one.last}, {"bytes", one.bytes}});
   std::FILE* to = options_.into == "-" ? stderr : stdout;
   if (session_.json) {
-    std::fprintf(to, "%s\n", Json{{"group", opened_->settings->name},
-                                  {"group_id", opened_->group->id().to_hex()},
-                                  {"last", writer.position().number.value},
-                                  {"volumes", std::move(volumes)}}
-                                 .dump()
-                                 .c_str());
+    std::fprintf(to, "%s\n",
+                 Json{{"group", opened_->settings->name},
+                      {"group_id", opened_->group->id().to_hex()},
+                      {"last", writer.position().number.value},
+                      {"volumes", std::move(volumes)}}
+                     .dump()
+                     .c_str());
     return;
   }
   for (const VolumeReport& one : writer.volumes())
@@ -179,8 +178,8 @@ Result<int> Command::run() {
   HOTBACKUP_ASSIGN(const Position from, start(place.to));
   const UpdateNumber through = exportable(*opened_->group);
   if (from.number > through)
-    return fail(ErrorCode::kRefused, "the journal ends with update " +
-                                         std::to_string(through.value));
+    return fail(ErrorCode::kRefused,
+                "the journal ends with update " + std::to_string(through.value));
   if (options_.dry_run) {
     std::printf("would export updates %s … %s of %s\n", human_count(from.number.value + 1).c_str(),
                 human_count(through.value).c_str(), opened_->settings->name.c_str());
@@ -211,8 +210,7 @@ Result<int> Command::run() {
 }  // namespace
 
 void add_export(CLI::App& app, Session& session) {
-  auto* command =
-      app.add_subcommand("export", "The journal to volumes, each readable alone");
+  auto* command = app.add_subcommand("export", "The journal to volumes, each readable alone");
   auto options = std::make_shared<ExportOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command

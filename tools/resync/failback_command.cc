@@ -69,8 +69,8 @@ class Failback {
   std::string note_path() const { return group().directory() + "/failback"; }
   control::Group& group() const { return *opened_->group; }
   milliseconds left() const {
-    return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(
-                                         start_ + limit_ - steady_clock::now()));
+    return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(start_ + limit_ -
+                                                                              steady_clock::now()));
   }
 
   const Session& session_;
@@ -87,9 +87,9 @@ Result<> Failback::step(const std::string& name) {
   const double ms = std::chrono::duration<double, std::milli>(now - step_).count();
   step_ = now;
   steps_.push_back(Json{{"name", name}, {"milliseconds", ms}});
-  std::fprintf(stderr, "  %s (%s)\n", name.c_str(),
-               human_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(ms * 1e6)))
-                   .c_str());
+  std::fprintf(
+      stderr, "  %s (%s)\n", name.c_str(),
+      human_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(ms * 1e6))).c_str());
   return {};
 }
 
@@ -116,20 +116,21 @@ Result<> Failback::wait_for_rejoin() {
     if (group().role() == control::Role::kMaster) {
       for (const std::string& name : opened_->settings->peers)
         if (const control::PeerEntry* peer = group().peer(name))
-          there = there || peer->link.load() ==
-                               static_cast<std::uint32_t>(control::LinkState::kStreaming);
+          there = there ||
+                  peer->link.load() == static_cast<std::uint32_t>(control::LinkState::kStreaming);
     } else if (group().role() == control::Role::kSlave) {
       for (const std::string& name : opened_->settings->peers)
         if (const control::PeerEntry* peer = group().peer(name))
-          there = there || peer->link.load() ==
-                               static_cast<std::uint32_t>(control::LinkState::kStreaming);
+          there = there ||
+                  peer->link.load() == static_cast<std::uint32_t>(control::LinkState::kStreaming);
     }
     if (there) return {};
     if (left().count() == 0)
       return fail(ErrorCode::kTimeout,
                   "group " + opened_->settings->name +
                       ": the two nodes are not connected, or the rejoin is not over: see hotbackup "
-                      "why " + opened_->settings->name + ", then type failback again");
+                      "why " +
+                      opened_->settings->name + ", then type failback again");
     std::this_thread::sleep_for(std::min(kLook, left()));
   }
 }
@@ -177,12 +178,11 @@ Result<int> Failback::run() {
   }
   if (!options_.no_switch) ::unlink(note_path().c_str());
   if (session_.json)
-    std::printf("%s\n", Json{{"group", name},
-                             {"to", wanted},
-                             {"switched", !options_.no_switch},
-                             {"steps", steps_}}
-                            .dump()
-                            .c_str());
+    std::printf(
+        "%s\n",
+        Json{{"group", name}, {"to", wanted}, {"switched", !options_.no_switch}, {"steps", steps_}}
+            .dump()
+            .c_str());
   else if (options_.no_switch)
     std::printf("%s  ready: %s has everything. Next: hotbackup failback %s\n", name.c_str(),
                 wanted.c_str(), name.c_str());

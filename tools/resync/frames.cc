@@ -30,12 +30,11 @@ Result<> each_frame(std::string_view raw,
   while (!raw.empty()) {
     if (raw.size() < journal::kFrameHeaderBytes)
       return fail(ErrorCode::kCorrupt, "a frame is cut off");
-    HOTBACKUP_ASSIGN(const auto header,
-                     journal::decode(raw.substr(0, journal::kFrameHeaderBytes)));
+    HOTBACKUP_ASSIGN(const auto header, journal::decode(raw.substr(0, journal::kFrameHeaderBytes)));
     const std::size_t bytes = journal::frame_bytes(header.body_bytes);
     if (raw.size() < bytes) return fail(ErrorCode::kCorrupt, "a frame is cut off");
-    HOTBACKUP_TRY(visit({header, raw.substr(journal::kFrameHeaderBytes, header.body_bytes),
-                         raw.substr(0, bytes)}));
+    HOTBACKUP_TRY(visit(
+        {header, raw.substr(journal::kFrameHeaderBytes, header.body_bytes), raw.substr(0, bytes)}));
     raw.remove_prefix(bytes);
   }
   return {};

@@ -115,10 +115,9 @@ Result<Choice> choose_chains(const std::vector<Found>& found, const std::string&
     target.kind = Target::Kind::kNumber;
     target.number = mark_number(all.volumes, wanted.mark);
     if (target.number == 0)
-      return fail(ErrorCode::kRefused,
-                  "there is no mark " + wanted.mark +
-                      " in the volumes there; what can be restored: " +
-                      describe_range(found, group_id));
+      return fail(ErrorCode::kRefused, "there is no mark " + wanted.mark +
+                                           " in the volumes there; what can be restored: " +
+                                           describe_range(found, group_id));
   }
   choice.target = target;
   for (auto save = all.saves.rbegin(); save != all.saves.rend(); ++save) {

@@ -17,8 +17,8 @@ struct Chain {
 };
 
 struct Choice {
-  Target target;  // a mark is a number by now
-  std::vector<Chain> chains;  // the best first; never empty
+  Target target;                   // a mark is a number by now
+  std::vector<Chain> chains;       // the best first; never empty
   std::vector<std::string> notes;  // what was not used, and why
 };
 

@@ -38,9 +38,8 @@ Result<> run_hook(const std::string& command, const std::string& event, const st
     if (std::chrono::steady_clock::now() > end) {
       ::kill(-pid, SIGKILL);
       ::waitpid(pid, &status, 0);
-      return fail(ErrorCode::kTimeout, event + " took longer than " +
-                                           std::to_string(most.count()) + " s and was ended: " +
-                                           command);
+      return fail(ErrorCode::kTimeout, event + " took longer than " + std::to_string(most.count()) +
+                                           " s and was ended: " + command);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup load: volumes, in order, into a slave's journal or into environments restored somewhere.
+// hotbackup load: volumes, in order, into a slave's journal or into environments restored
+// somewhere.
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -111,8 +112,8 @@ class PlaceReceiver final : public Receiver {
     HOTBACKUP_TRY(os::make_directories(slave::data_directory(path, body.subdirectory),
                                        {permissions.uid, permissions.gid, 0750}));
     if (!std::filesystem::exists(lmdb::data_file(path, body.subdirectory)))
-      HOTBACKUP_TRY(slave::create_environment_file(path, body.subdirectory, body.map_bytes,
-                                                   permissions));
+      HOTBACKUP_TRY(
+          slave::create_environment_file(path, body.subdirectory, body.map_bytes, permissions));
     if (renamed == renamed_.end())
       place_.environments.push_back({body.number, body.name, path, body.subdirectory});
     return Replay::Place{path, body.subdirectory};
@@ -174,8 +175,7 @@ class JournalReceiver final : public Receiver {
   GroupId id() const override { return opened_->group->id(); }
   Result<> frame(const journal::FrameView& frame) override {
     HOTBACKUP_ASSIGN(auto lock, group().journal().lock());
-    if (frame.header.part == 0 &&
-        group().made() != frame.header.number.previous())
+    if (frame.header.part == 0 && group().made() != frame.header.number.previous())
       return fail(ErrorCode::kBusy, "somebody else appends to the journal");
     HOTBACKUP_TRY(group().journal().append_received(lock, frame));
     bytes_ += frame.bytes.size();
@@ -259,7 +259,8 @@ Result<> Command::open() {
     if (!opened && opened.error().code() == ErrorCode::kNotFound)
       return fail(ErrorCode::kFenced, "nothing was restored into " + directory +
                                           ": restore a save there first (hotbackup restore "
-                                          "--from DIR --into " + directory + ")");
+                                          "--from DIR --into " +
+                                          directory + ")");
     if (!opened) return fail(std::move(opened).error());
     HOTBACKUP_TRY((*opened)->make_redirected());
     receiver_ = std::move(*opened);
@@ -285,8 +286,8 @@ Result<std::vector<const Found*>> Command::wanted_volumes(const std::string& id,
     }
     if (!one.volume) continue;
     if (one.group_id() != id)
-      return fail(ErrorCode::kRefused, one.path + " is of another group, " + one.group() + " (" +
-                                           one.group_id() + ")");
+      return fail(ErrorCode::kRefused,
+                  one.path + " is of another group, " + one.group() + " (" + one.group_id() + ")");
     if (one.last() <= last) continue;
     if (one.first() > last + 1) {
       if (options_.follow) break;
@@ -324,26 +325,25 @@ Result<> Command::load_what_is_there() {
   const Until until(target);
   // All of it is proved before any of it counts.
   const auto proved = read_volumes(volumes, at_, options_.filter,
-                             [](const journal::FrameView&) -> Result<bool> { return true; });
+                                   [](const journal::FrameView&) -> Result<bool> { return true; });
   if (!proved) return fail(proved.error());
   Progress progress("loading " + volumes.front()->group(),
                     volumes.back()->last() - at_.number.value, "updates");
   const std::uint64_t base = at_.number.value;
   std::uint64_t bytes = 0;
-  auto read = read_volumes(volumes, at_, options_.filter,
-                           [&](const journal::FrameView& frame) -> Result<bool> {
-                             if (frame.header.part == 0 && !until.takes(frame.header)) {
-                               ended_ = true;
-                               return false;
-                             }
-                             HOTBACKUP_TRY(receiver_->frame(frame));
-                             bytes += frame.bytes.size();
-                             if (!frame.header.last_part) return true;
-                             at_ = {frame.header.epoch, frame.header.number,
-                                    journal::chain_after(frame.bytes)};
-                             progress.at(at_.number.value - base, bytes);
-                             return true;
-                           });
+  auto read = read_volumes(
+      volumes, at_, options_.filter, [&](const journal::FrameView& frame) -> Result<bool> {
+        if (frame.header.part == 0 && !until.takes(frame.header)) {
+          ended_ = true;
+          return false;
+        }
+        HOTBACKUP_TRY(receiver_->frame(frame));
+        bytes += frame.bytes.size();
+        if (!frame.header.last_part) return true;
+        at_ = {frame.header.epoch, frame.header.number, journal::chain_after(frame.bytes)};
+        progress.at(at_.number.value - base, bytes);
+        return true;
+      });
   if (target.kind == Target::Kind::kNumber && at_.number.value >= target.number) ended_ = true;
   volumes_ += volumes.size();
   HOTBACKUP_TRY(receiver_->flush(at_));
@@ -364,8 +364,8 @@ int Command::report() const {
                 human_count(at_.number.value).c_str());
   } else {
     std::printf("loaded updates %s … %s from %llu volumes\n",
-                human_count(start_.number.value + 1).c_str(),
-                human_count(at_.number.value).c_str(), static_cast<unsigned long long>(volumes_));
+                human_count(start_.number.value + 1).c_str(), human_count(at_.number.value).c_str(),
+                static_cast<unsigned long long>(volumes_));
   }
   return cli::kDone;
 }
@@ -387,8 +387,7 @@ Result<int> Command::list() {
     const auto known = names.find(number);
     const std::string name =
         known != names.end() ? known->second.name : "environment " + std::to_string(number.value);
-    return cli::LogPrinter::Names{name,
-                                  known != names.end() ? known->second.configured : name};
+    return cli::LogPrinter::Names{name, known != names.end() ? known->second.configured : name};
   };
   cli::LogFilter filter;
   if (!options_.environments.empty()) filter.environment = options_.environments.front();
@@ -402,18 +401,16 @@ Result<int> Command::list() {
   printer.begin(group);
   HOTBACKUP_ASSIGN(const auto chain, chain_from_hex(volumes.front()->head.value("chain", "")));
   const Position from{{}, UpdateNumber(volumes.front()->first()).previous(), chain};
-  const auto read = read_volumes(volumes, from, options_.filter,
-                             [&](const journal::FrameView& frame) -> Result<bool> {
-                               if (frame.header.part == 0 && !until.takes(frame.header))
-                                 return false;
-                               if (frame.header.kind == journal::FrameKind::kEnvironment) {
-                                 HOTBACKUP_ASSIGN(const auto body,
-                                                  update::read_environment(frame.body));
-                                 names[body.number] = body;
-                               }
-                               HOTBACKUP_TRY(printer.frame(frame));
-                               return true;
-                             });
+  const auto read = read_volumes(
+      volumes, from, options_.filter, [&](const journal::FrameView& frame) -> Result<bool> {
+        if (frame.header.part == 0 && !until.takes(frame.header)) return false;
+        if (frame.header.kind == journal::FrameKind::kEnvironment) {
+          HOTBACKUP_ASSIGN(const auto body, update::read_environment(frame.body));
+          names[body.number] = body;
+        }
+        HOTBACKUP_TRY(printer.frame(frame));
+        return true;
+      });
   if (!read) return fail(read.error());
   printer.end();
   return cli::kDone;
@@ -437,8 +434,9 @@ void add_load(CLI::App& app, Session& session) {
                       "only this database (text or 0x…; '' is the main one)");
   command->add_option("--key", options->key, "only this key (text or 0x…)");
   command->add_option("--into", options->into, "where a save was restored to")->type_name("DIR");
-  command->add_option("--as", options->as,
-                      "the name it was restored as, or ENV=NAME: an environment under another name");
+  command->add_option(
+      "--as", options->as,
+      "the name it was restored as, or ENV=NAME: an environment under another name");
   command->add_flag("--data", options->data, "with --list: each operation with key and value");
   command->add_option("--filter", options->filter, "shell command the volumes come through")
       ->type_name("COMMAND");

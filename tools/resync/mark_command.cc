@@ -35,9 +35,9 @@ Result<int> mark(const Session& session, MarkOptions options) {
     if (group.role() != control::Role::kMaster)
       return fail(ErrorCode::kFenced, "the role has just changed: see hotbackup status");
     fields.commit_time = wall_now();
-    HOTBACKUP_ASSIGN(const auto appended,
-                     group.journal().append_control(lock, journal::kMarkFrame, options.name,
-                                                    fields));
+    HOTBACKUP_ASSIGN(
+        const auto appended,
+        group.journal().append_control(lock, journal::FrameKind::kMark, options.name, fields));
     number = appended.number;
   }
   HOTBACKUP_TRY(group.journal().sync_through(number));
@@ -50,8 +50,8 @@ Result<int> mark(const Session& session, MarkOptions options) {
                             .dump(-1, ' ', false, Json::error_handler_t::replace)
                             .c_str());
   else
-    std::printf("%s  mark %s is update %s\n", opened->settings->name.c_str(),
-                options.name.c_str(), human_count(number.value).c_str());
+    std::printf("%s  mark %s is update %s\n", opened->settings->name.c_str(), options.name.c_str(),
+                human_count(number.value).c_str());
   return cli::kDone;
 }
 

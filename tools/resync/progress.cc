@@ -36,16 +36,15 @@ std::chrono::duration<double> Progress::elapsed() const {
 void Progress::at(std::uint64_t done, std::uint64_t bytes) {
   const auto now = steady_clock::now();
   if (now < next_) return;
-  next_ = now + (terminal_ ? std::chrono::nanoseconds(kTerminal)
-                           : std::chrono::nanoseconds(kElsewhere));
+  next_ = now +
+          (terminal_ ? std::chrono::nanoseconds(kTerminal) : std::chrono::nanoseconds(kElsewhere));
   const double seconds = elapsed().count();
   std::string text = what_ + "  " + human_count(done);
   if (total_ != 0) text += " of " + human_count(total_);
   text += " " + unit_ + ", " + human_bytes(bytes) + ", " +
           human_bytes(static_cast<std::uint64_t>(static_cast<double>(bytes) / seconds)) + "/s";
   if (done != 0 && total_ > done) {
-    const double left =
-        seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
+    const double left = seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
     text += ", " + human_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(left * 1e9))) +
             " left";
   }

@@ -13,8 +13,8 @@ constexpr std::size_t kBatchBytes = 8 << 20;
 }  // namespace
 
 bool Selection::takes(const update::Operation& operation) const {
-  if (database && (operation.database.main ? !database->empty()
-                                           : operation.database.name != *database))
+  if (database &&
+      (operation.database.main ? !database->empty() : operation.database.name != *database))
     return false;
   return !key || operation.key == *key;
 }
@@ -95,8 +95,9 @@ Result<> Replay::apply_once() {
         const bool wanted = continues ? large || selection_.all() : selection_.takes(operation);
         if (operation.kind == update::OperationKind::kPutLarge) large = wanted;
         // A database is made before anything is put into it.
-        const bool makes = operation.kind == update::OperationKind::kCreate &&
-                           (!selection_.database || selection_.takes({.database = operation.database}));
+        const bool makes =
+            operation.kind == update::OperationKind::kCreate &&
+            (!selection_.database || selection_.takes({.database = operation.database}));
         return wanted || makes ? to.applier.apply(to.txn, operation) : Result<>{};
       }));
     }

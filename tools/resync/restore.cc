@@ -46,8 +46,9 @@ Result<slave::SeedTarget*> Restore::add(update::EnvironmentBody body) {
                 place.path + " is in the way and cannot be read: " + holds.error().text());
   if (holds && *holds && !way_.replace)
     return fail(ErrorCode::kRefused,
-                place.path + " holds items: nothing is restored over them without --replace, "
-                             "which keeps them aside");
+                place.path +
+                    " holds items: nothing is restored over them without --replace, "
+                    "which keeps them aside");
   HOTBACKUP_ASSIGN(auto target,
                    slave::SeedTarget::make(permissions, body, place.path, place.rules));
   const EnvironmentNumber number = body.number;
@@ -112,17 +113,17 @@ Result<> Restore::replay(const Chain& chain, const Target& target) {
   const std::uint64_t base = restored_.position.number.value;
   std::uint64_t bytes = 0;
   const auto read = read_volumes(chain.volumes, restored_.position, way_.filter,
-                             [&](const journal::FrameView& frame) -> Result<bool> {
-                               if (frame.header.part == 0 && !until.takes(frame.header))
-                                 return false;
-                               HOTBACKUP_TRY(replay.frame(frame));
-                               bytes += frame.bytes.size();
-                               if (!frame.header.last_part) return true;
-                               restored_.position = {frame.header.epoch, frame.header.number,
-                                                     journal::chain_after(frame.bytes)};
-                               progress.at(frame.header.number.value - base, bytes);
-                               return true;
-                             });
+                                 [&](const journal::FrameView& frame) -> Result<bool> {
+                                   if (frame.header.part == 0 && !until.takes(frame.header))
+                                     return false;
+                                   HOTBACKUP_TRY(replay.frame(frame));
+                                   bytes += frame.bytes.size();
+                                   if (!frame.header.last_part) return true;
+                                   restored_.position = {frame.header.epoch, frame.header.number,
+                                                         journal::chain_after(frame.bytes)};
+                                   progress.at(frame.header.number.value - base, bytes);
+                                   return true;
+                                 });
   if (!read) return fail(read.error());
   HOTBACKUP_TRY(replay.flush());
   restored_.updates = restored_.position.number.value - base;
@@ -169,8 +170,8 @@ Result<> Restore::place_all() {
     }
   }
   for (const auto& environment : restored_.environments)
-    HOTBACKUP_TRY(targets_.at(environment.body.number)
-                      ->install(slave::owner_and_mode(environment.body)));
+    HOTBACKUP_TRY(
+        targets_.at(environment.body.number)->install(slave::owner_and_mode(environment.body)));
   HOTBACKUP_TRY(files_->place(way_.replace, way_.aside));
   restored_.files = files_->count();
   targets_.clear();

@@ -35,13 +35,13 @@ struct Restored {
   struct Environment {
     update::EnvironmentBody body;
     std::string path;
-    std::string aside;  // where what was there is now; "": nothing was
+    std::string aside;            // where what was there is now; "": nothing was
     std::vector<pid_t> programs;  // that had it open
   };
   Json head;
   Position position;
   std::vector<Environment> environments;
-  std::uint64_t items = 0;  // of the save
+  std::uint64_t items = 0;    // of the save
   std::uint64_t updates = 0;  // replayed
   std::size_t files = 0;
   std::string content_hash;  // of the save, where nothing was replayed

@@ -134,9 +134,10 @@ void print(const Restored& restored, const std::string& name, const std::string&
     if (!one.aside.empty()) std::printf("  (what was there: %s)", one.aside.c_str());
     std::printf("\n");
     for (const pid_t pid : one.programs)
-      std::printf("    open in process %d (%s): it sees the restored items from now on; restart it "
-                  "if it keeps data in memory\n",
-                  static_cast<int>(pid), os::process_name(pid).c_str());
+      std::printf(
+          "    open in process %d (%s): it sees the restored items from now on; restart it "
+          "if it keeps data in memory\n",
+          static_cast<int>(pid), os::process_name(pid).c_str());
   }
 }
 
@@ -160,9 +161,7 @@ class Command {
   Result<Choice> choose();
   Result<> look_at_this_node();
   Result<int> print_plan(const Choice& choice);
-  bool on_slave() const {
-    return here_.group && here_.group->role() == control::Role::kSlave;
-  }
+  bool on_slave() const { return here_.group && here_.group->role() == control::Role::kSlave; }
   Result<int> restore(const Choice& choice);
   Result<Restored> try_one(const Chain& chain, const Target& target);
   Result<int> after(const Chain& chain, const Restored& restored);
@@ -286,9 +285,8 @@ Result<int> Command::after(const Chain& chain, const Restored& restored) {
     }
   } else {
     HOTBACKUP_TRY(write_restored_place(
-        std::filesystem::path(restored.environments.empty()
-                                  ? options_.into
-                                  : restored.environments.front().path)
+        std::filesystem::path(restored.environments.empty() ? options_.into
+                                                            : restored.environments.front().path)
             .parent_path(),
         restored));
   }
@@ -298,8 +296,7 @@ Result<int> Command::after(const Chain& chain, const Restored& restored) {
     std::printf("%s\n", to_json(restored, name, chain.save->path, notes_).dump().c_str());
   else
     print(restored, name, chain.save->path);
-  for (const std::string& note : notes_)
-    std::fprintf(stderr, "warning: %s\n", note.c_str());
+  for (const std::string& note : notes_) std::fprintf(stderr, "warning: %s\n", note.c_str());
   return notes_.empty() ? cli::kDone : cli::kNeedsYou;
 }
 
@@ -320,8 +317,9 @@ void add_restore(CLI::App& app, Session& session) {
       ->type_name("DIR|FILE|-")
       ->required();
   command->add_option("--group", options->group, "where there are several: its name or id");
-  command->add_option("--into", options->into,
-                      "puts the environments below this directory instead of their own places")
+  command
+      ->add_option("--into", options->into,
+                   "puts the environments below this directory instead of their own places")
       ->type_name("DIR");
   command->add_option("--as", options->as, "with --into: under another name, DIR/NAME")
       ->type_name("NAME");
@@ -331,8 +329,9 @@ void add_restore(CLI::App& app, Session& session) {
                       "update number, time with its zone, mark:NAME, or end (the default)");
   command->add_option("--owner-map", options->owner_map, "lines of two users: there, here")
       ->type_name("FILE");
-  command->add_option("--filter", options->filter,
-                      "shell command the files come through: age -d, gpg -d")
+  command
+      ->add_option("--filter", options->filter,
+                   "shell command the files come through: age -d, gpg -d")
       ->type_name("COMMAND");
   command->add_flag("--dry-run", options->dry_run, "says what would be restored from what");
   command->callback([&session, options] {

@@ -12,8 +12,7 @@ Result<> write_restored_place(const std::string& directory, const Restored& rest
   HOTBACKUP_ASSIGN(place.id, GroupId::from_hex(restored.head.value("group_id", "")));
   place.position = restored.position;
   for (const auto& one : restored.environments)
-    place.environments.push_back(
-        {one.body.number, one.body.name, one.path, one.body.subdirectory});
+    place.environments.push_back({one.body.number, one.body.name, one.path, one.body.subdirectory});
   return write_restored_place(directory, place);
 }
 
@@ -44,9 +43,8 @@ Result<RestoredPlace> read_restored_place(const std::string& directory) {
   HOTBACKUP_ASSIGN(const auto chain, chain_from_hex(json.value("chain", "")));
   place.position = {epoch_of(json), UpdateNumber(json.value("number", std::uint64_t{0})), chain};
   for (const Json& one : json.value("environments", Json::array()))
-    place.environments.push_back({EnvironmentNumber(one.value("number", 0U)),
-                                  one.value("name", ""), one.value("path", ""),
-                                  one.value("subdirectory", true)});
+    place.environments.push_back({EnvironmentNumber(one.value("number", 0U)), one.value("name", ""),
+                                  one.value("path", ""), one.value("subdirectory", true)});
   return place;
 }
 

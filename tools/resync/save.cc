@@ -96,8 +96,9 @@ Result<std::unique_ptr<Save>> Save::begin(control::Group& group, const config::G
     struct statvfs disk {};
     const std::string file = lmdb::data_file(entry->path, body.subdirectory);
     if (::stat(file.c_str(), &status) == 0)
-      save->plan_.bytes += std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size),
-                                                   static_cast<std::uint64_t>(status.st_blocks) * 512);
+      save->plan_.bytes +=
+          std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size),
+                                  static_cast<std::uint64_t>(status.st_blocks) * 512);
     if (::statvfs(file.c_str(), &disk) == 0)
       state.free_bytes = std::min<std::uint64_t>(state.free_bytes, disk.f_bavail * disk.f_frsize);
   }
@@ -118,8 +119,7 @@ Json epoch_json(const Epoch& epoch) {
 
 Epoch epoch_of(const Json& json) {
   const Json epoch = json.value("epoch", Json::object());
-  return {epoch.value("counter", std::uint64_t{0}),
-          NodeId(epoch.value("node", std::uint64_t{0}))};
+  return {epoch.value("counter", std::uint64_t{0}), NodeId(epoch.value("node", std::uint64_t{0}))};
 }
 
 Json Save::head() const {
@@ -136,8 +136,8 @@ Json Save::head() const {
   const std::uint64_t through = plan_.position.number.value;
   const std::uint64_t from = through > kHashedUpdates ? through - kHashedUpdates + 1 : 1;
   if (through != 0)
-    if (const auto hash = roles::published_hash(state_->group, UpdateNumber(from),
-                                                plan_.position.number))
+    if (const auto hash =
+            roles::published_hash(state_->group, UpdateNumber(from), plan_.position.number))
       head["published"] = Json{{"from", from}, {"hash", *hash}};
   head["time"] = iso8601(state_->time);
   head["time_ns"] = state_->time.time_since_epoch().count();
@@ -173,10 +173,10 @@ Result<> Save::check_growth(const SaveLimits& limits) {
   const std::uint64_t most =
       limits.growth_bytes_max != 0 ? limits.growth_bytes_max : state.free_bytes / 2;
   if (state.growth <= most) return {};
-  return fail(ErrorCode::kNoSpace,
-              "the data files grew by " + human_bytes(state.growth) +
-                  " while they were read, more than the limit of " + human_bytes(most) +
-                  ": save in a quieter hour, or with --max-growth");
+  return fail(ErrorCode::kNoSpace, "the data files grew by " + human_bytes(state.growth) +
+                                       " while they were read, more than the limit of " +
+                                       human_bytes(most) +
+                                       ": save in a quieter hour, or with --max-growth");
 }
 
 Result<SaveReport> Save::write(Sink& sink, const SaveLimits& limits) {
@@ -219,8 +219,8 @@ Result<SaveReport> Save::write(Sink& sink, const SaveLimits& limits) {
   for (std::size_t i = 0; i < state.source->digests().size(); ++i) {
     const auto& body = state.source->environments()[i];
     names.push_back(body.name);
-    environments.push_back(Json{{"number", body.number.value},
-                                {"databases", describe(state.source->digests()[i])}});
+    environments.push_back(
+        Json{{"number", body.number.value}, {"databases", describe(state.source->digests()[i])}});
   }
   end["content_hash"] = content_hash(names, state.source->digests());
   end["environments"] = std::move(environments);

@@ -33,9 +33,8 @@ Result<> SaveCheck::frame(const journal::FrameView& frame) {
   }
   if (frame.header.kind != journal::FrameKind::kUpdate || !digests_.contains(environment))
     return fail(ErrorCode::kCorrupt, "a frame that no save holds");
-  return update::read_body(frame.body, [&](const update::Operation& one) {
-    return operation(environment, one);
-  });
+  return update::read_body(
+      frame.body, [&](const update::Operation& one) { return operation(environment, one); });
 }
 
 Result<> SaveCheck::operation(EnvironmentNumber environment, const update::Operation& operation) {
@@ -45,8 +44,11 @@ Result<> SaveCheck::operation(EnvironmentNumber environment, const update::Opera
                     database->name == operation.database.name;
   using Kind = update::OperationKind;
   if (operation.kind == Kind::kCreate) {
-    digest.push_back({operation.database.main, std::string(operation.database.name),
-                      operation.database.flags, 0, {}});
+    digest.push_back({operation.database.main,
+                      std::string(operation.database.name),
+                      operation.database.flags,
+                      0,
+                      {}});
     return {};
   }
   if (!same) return fail(ErrorCode::kCorrupt, "an item outside its database");
@@ -115,12 +117,12 @@ SaveReader::~SaveReader() {
 Result<std::optional<Block>> SaveReader::read() {
   HOTBACKUP_ASSIGN(auto block, reader_->next());
   if (!block) return std::nullopt;
-  const auto checked = block->kind == BlockKind::kEnd ? check_->end(reader_->end())
-                                                      : check_->block(*block);
+  const auto checked =
+      block->kind == BlockKind::kEnd ? check_->end(reader_->end()) : check_->block(*block);
   if (checked) return block;
-  return fail(Error(checked.error())
-                  .with_context(reader_->name() + " before byte " +
-                                std::to_string(reader_->offset())));
+  return fail(
+      Error(checked.error())
+          .with_context(reader_->name() + " before byte " + std::to_string(reader_->offset())));
 }
 
 void SaveReader::run() {

@@ -86,8 +86,7 @@ Result<int> saves(const Session& session, const SavesOptions& options) {
       if (one.group_id() == id) name = one.group();
     const std::string range = describe_range(found, id);
     ranges.push_back(Json{{"group", name}, {"group_id", id}, {"range", range}});
-    if (!session.json)
-      std::printf("%s  can be restored: %s\n", name.c_str(), range.c_str());
+    if (!session.json) std::printf("%s  can be restored: %s\n", name.c_str(), range.c_str());
   }
   for (const Found& one : found) {
     if (one.problem.empty() && !ids.contains(one.group_id())) continue;

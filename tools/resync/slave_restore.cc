@@ -88,16 +88,16 @@ Result<Restored> restore_on_slave(control::Group& group, const Chain& chain, con
   const Until until(target);
   const std::uint64_t base = restored.position.number.value;
   const auto read = read_volumes(chain.volumes, restored.position, filter,
-                             [&](const journal::FrameView& frame) -> Result<bool> {
-                               if (frame.header.part == 0 && !until.takes(frame.header))
-                                 return false;
-                               HOTBACKUP_ASSIGN(auto lock, group.journal().lock());
-                               HOTBACKUP_TRY(group.journal().append_received(lock, frame));
-                               if (frame.header.last_part)
-                                 restored.position = {frame.header.epoch, frame.header.number,
-                                                      journal::chain_after(frame.bytes)};
-                               return true;
-                             });
+                                 [&](const journal::FrameView& frame) -> Result<bool> {
+                                   if (frame.header.part == 0 && !until.takes(frame.header))
+                                     return false;
+                                   HOTBACKUP_ASSIGN(auto lock, group.journal().lock());
+                                   HOTBACKUP_TRY(group.journal().append_received(lock, frame));
+                                   if (frame.header.last_part)
+                                     restored.position = {frame.header.epoch, frame.header.number,
+                                                          journal::chain_after(frame.bytes)};
+                                   return true;
+                                 });
   if (!read) return fail(read.error());
   HOTBACKUP_TRY(group.journal().sync_through(group.made()));
   restored.updates = restored.position.number.value - base;

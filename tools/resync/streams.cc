@@ -45,11 +45,11 @@ class Filter {
     } while (got < 0 && errno == EINTR);
     pid_ = -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-    return fail(ErrorCode::kIo, "the filter failed: " + command_ + " (" +
-                                    (WIFEXITED(status)
-                                         ? "exit " + std::to_string(WEXITSTATUS(status))
-                                         : "signal " + std::to_string(WTERMSIG(status))) +
-                                    ")");
+    return fail(ErrorCode::kIo,
+                "the filter failed: " + command_ + " (" +
+                    (WIFEXITED(status) ? "exit " + std::to_string(WEXITSTATUS(status))
+                                       : "signal " + std::to_string(WTERMSIG(status))) +
+                    ")");
   }
 
  private:
@@ -239,8 +239,7 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path, const std::
                               : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno("opening " + path);
   (void)::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  auto source =
-      std::make_unique<FdSource>(std::move(fd), path == "-" ? "standard input" : path);
+  auto source = std::make_unique<FdSource>(std::move(fd), path == "-" ? "standard input" : path);
   HOTBACKUP_TRY(source->through(filter));
   return source;
 }
@@ -270,7 +269,8 @@ Result<Destination> destination(const std::string& into) {
   const std::string last = std::filesystem::path(into).filename();
   if (!last.empty() && last.find('.') != std::string::npos)
     return Destination{Destination::Kind::kFile, into};
-  HOTBACKUP_TRY(os::make_directories(std::filesystem::path(into).lexically_normal(), {.mode = 0750}));
+  HOTBACKUP_TRY(
+      os::make_directories(std::filesystem::path(into).lexically_normal(), {.mode = 0750}));
   return Destination{Destination::Kind::kDirectory, into};
 }
 

@@ -81,8 +81,9 @@ Result<> Command::each(const std::function<Result<>(const journal::FrameView&)>&
                                          ", which is here already");
   }
   if (reader.position().chain != here_.chain)
-    return fail(ErrorCode::kDiverged, "that journal is of another history than this one at update " +
-                                          std::to_string(here_.number.value));
+    return fail(ErrorCode::kDiverged,
+                "that journal is of another history than this one at update " +
+                    std::to_string(here_.number.value));
   for (;;) {
     const UpdateNumber through = last_.value != 0 ? last_ : UpdateNumber(~std::uint64_t{0} - 1);
     const auto frame = reader.next(through);
@@ -119,8 +120,8 @@ Result<> Command::decide(const std::string& group_directory) {
         fate.environment = environment.name;
         const auto meta =
             lmdb::peek_meta(lmdb::data_file(environment.path, environment.subdirectory));
-        if (meta) fate.kind = meta->last_txnid >= last.txnid ? Fate::Kind::kCommitted
-                                                             : Fate::Kind::kVoid;
+        if (meta)
+          fate.kind = meta->last_txnid >= last.txnid ? Fate::Kind::kCommitted : Fate::Kind::kVoid;
       }
     }
     // A program that does not sync has less on the disk than it was told.
@@ -139,9 +140,8 @@ Result<> Command::list() {
       session_.json ? cli::LogPrinter::Form::kOneObject : cli::LogPrinter::Form::kText, {},
       [&](EnvironmentNumber number) {
         const auto known = names.find(number);
-        const std::string name = known != names.end()
-                                     ? known->second
-                                     : "environment " + std::to_string(number.value);
+        const std::string name =
+            known != names.end() ? known->second : "environment " + std::to_string(number.value);
         return cli::LogPrinter::Names{name, name};
       });
   printer.begin(opened_->settings->name);
@@ -168,18 +168,16 @@ Result<> Command::take() {
     if (frame.header.part == 0 && group.made() != frame.header.number.previous())
       return fail(ErrorCode::kBusy, "somebody else appends to the journal");
     const bool is_void =
-        frame.header.last_part &&
-        std::any_of(fates_.begin(), fates_.end(), [&](const Fate& fate) {
+        frame.header.last_part && std::any_of(fates_.begin(), fates_.end(), [&](const Fate& fate) {
           return fate.kind == Fate::Kind::kVoid && fate.number == frame.header.number;
         });
     if (!is_void) return group.journal().append_received(lock, frame);
     std::string bytes(frame.bytes);
     const std::uint64_t word = journal::void_word_for(frame.header.checksum);
     std::memcpy(bytes.data() + journal::kVoidWordOffset, &word, sizeof word);
-    journal::FrameView changed{frame.header,
-                               std::string_view(bytes).substr(journal::kFrameHeaderBytes,
-                                                              frame.header.body_bytes),
-                               bytes};
+    journal::FrameView changed{
+        frame.header,
+        std::string_view(bytes).substr(journal::kFrameHeaderBytes, frame.header.body_bytes), bytes};
     changed.header.void_word = word;
     return group.journal().append_received(lock, changed);
   }));
@@ -189,7 +187,8 @@ Result<> Command::take() {
 }
 
 int Command::report() const {
-  const std::uint64_t count = last_.value > here_.number.value ? last_.value - here_.number.value : 0;
+  const std::uint64_t count =
+      last_.value > here_.number.value ? last_.value - here_.number.value : 0;
   Json open = Json::array();
   for (const Fate& fate : fates_)
     open.push_back(Json{{"number", fate.number.value},
@@ -214,11 +213,10 @@ int Command::report() const {
               human_count(count).c_str(), human_count(here_.number.value + 1).c_str(),
               human_count(last_.value).c_str());
   for (const Fate& fate : fates_)
-    std::printf("  update %s of %s: %s\n", human_count(fate.number.value).c_str(),
-                fate.environment.c_str(),
-                fate.kind == Fate::Kind::kVoid
-                    ? "its commit did not happen there: left out"
-                    : "whether its commit happened cannot be seen: taken");
+    std::printf(
+        "  update %s of %s: %s\n", human_count(fate.number.value).c_str(), fate.environment.c_str(),
+        fate.kind == Fate::Kind::kVoid ? "its commit did not happen there: left out"
+                                       : "whether its commit happened cannot be seen: taken");
   return cli::kDone;
 }
 

@@ -40,8 +40,7 @@ VolumeWriter::~VolumeWriter() {
 }
 
 Result<> VolumeWriter::begin() {
-  if (!volumes_.empty() && place_.next_ready)
-    HOTBACKUP_TRY(place_.next_ready(volumes_.size() + 1));
+  if (!volumes_.empty() && place_.next_ready) HOTBACKUP_TRY(place_.next_ready(volumes_.size() + 1));
   begun_ = position_;
   raw_bytes_ = 0;
   updates_ = 0;
@@ -100,7 +99,7 @@ Result<> VolumeWriter::frame(const journal::FrameView& frame) {
   ++updates_;
   last_time_ns_ = header.commit_time.time_since_epoch().count();
   position_ = {header.epoch, header.number, journal::chain_after(frame.bytes)};
-  if (journal::is_mark(header))
+  if (header.kind == journal::FrameKind::kMark)
     if (const auto name = journal::mark_name(frame))
       marks_.push_back(Json{{"name", *name}, {"number", header.number.value}});
   return {};
@@ -127,8 +126,8 @@ Result<> VolumeWriter::close() {
   sink_.reset();
   HOTBACKUP_TRY(std::move(finished));
   if (!part_path_.empty()) {
-    const std::string name = std::string(group_.layout().group_name) + "-" +
-                             digits(report.first) + "-" + digits(report.last) + ".hbv";
+    const std::string name = std::string(group_.layout().group_name) + "-" + digits(report.first) +
+                             "-" + digits(report.last) + ".hbv";
     report.path = place_.to.path + "/" + name;
     if (::rename(part_path_.c_str(), report.path.c_str()) != 0)
       return fail_errno("naming " + report.path);

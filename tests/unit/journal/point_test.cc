@@ -7,6 +7,7 @@
 
 using namespace hotbackup;
 using namespace hotbackup::journal;
+using test::JournalFixture;
 
 namespace {
 
@@ -30,7 +31,7 @@ struct History {
   Result<UpdateNumber> find(const Point& point) {
     return find_point(fixture.directory(), test::test_group(), point, UpdateNumber(40));
   }
-  Result<UpdateNumber> at(WallTime time) { return find({Point::Kind::kTime, {}, time}); }
+  Result<UpdateNumber> at(WallTime time) { return find({Point::Kind::kTime, {}, time, {}}); }
 
   test::JournalFixture fixture;
 };
@@ -59,10 +60,31 @@ TEST_CASE("a time is the last update that was committed by then, in whatever seg
   CHECK_FALSE(history.at(wall_now() + std::chrono::hours(1)));
 }
 
+TEST_CASE("a mark is the newest of its name") {
+  History history;
+  JournalFixture& f = history.fixture;
+  const auto mark = [&](const char* name) {
+    auto lock = f.journal().lock();
+    return f.journal().append_control(*lock, FrameKind::kMark, name, {})->number;
+  };
+  const UpdateNumber first = mark("month end");
+  f.append(std::string(5000, 'x'));
+  const UpdateNumber second = mark("month end");
+  const UpdateNumber other = mark("other");
+  const auto find = [&](std::string_view text) {
+    return find_point(f.directory(), test::test_group(), *parse_point(text), f.made());
+  };
+  CHECK(*find("mark:month end") == second);
+  CHECK(*find("mark:other") == other);
+  CHECK(*find_point(f.directory(), test::test_group(), *parse_point("mark:month end"), first) ==
+        first);
+  CHECK(find("mark:none").error().code() == ErrorCode::kNotFound);
+}
+
 TEST_CASE("a number beyond the last update is not found, the end is the last one") {
   History history;
-  CHECK(history.find({Point::Kind::kNumber, UpdateNumber(40), {}})->value == 40);
-  CHECK_FALSE(history.find({Point::Kind::kNumber, UpdateNumber(41), {}}));
+  CHECK(history.find({Point::Kind::kNumber, UpdateNumber(40), {}, {}})->value == 40);
+  CHECK_FALSE(history.find({Point::Kind::kNumber, UpdateNumber(41), {}, {}}));
   CHECK(history.find({})->value == 40);
 }
 

@@ -20,8 +20,7 @@ TEST_CASE("a time without a zone is refused with both readings, and nonsense is 
   const auto refused = parse_target("2026-11-21T06:00:01");
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code() == ErrorCode::kConfig);
-  CHECK(refused.error().text().find("2026-11-21T06:00:01.000Z if you mean UTC") !=
-        std::string::npos);
+  CHECK(refused.error().text().find("2026-11-21T06:00:01.000Z if it is UTC") != std::string::npos);
   for (const char* text : {"yesterday", "12x", "mark:", "2026-13-41T00:00:00Z"})
     CHECK_FALSE(parse_target(text));
 }

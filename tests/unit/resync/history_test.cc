@@ -11,7 +11,9 @@ namespace {
 Found save(std::uint64_t number) {
   Found one;
   one.path = "save-" + std::to_string(number);
-  one.head = Json{{"group", "dns"}, {"group_id", "1"}, {"number", number},
+  one.head = Json{{"group", "dns"},
+                  {"group_id", "1"},
+                  {"number", number},
                   {"time_ns", static_cast<std::int64_t>(number) * 10}};
   return one;
 }
@@ -21,7 +23,8 @@ Found volume(std::uint64_t first, std::uint64_t last, Json marks = Json::array()
   one.path = "volume-" + std::to_string(first);
   one.volume = true;
   one.head = Json{{"group", "dns"}, {"group_id", "1"}, {"first", first}};
-  one.end = Json{{"last", last}, {"time_ns", static_cast<std::int64_t>(last) * 10},
+  one.end = Json{{"last", last},
+                 {"time_ns", static_cast<std::int64_t>(last) * 10},
                  {"marks", std::move(marks)}};
   return one;
 }

@@ -10,7 +10,7 @@
 #include "common/base/clock.h"
 #include "common/control/group.h"
 
-namespace hotbackup::roles {
+namespace hotbackup::status {
 
 struct TestResult {
   WallTime time;
@@ -27,4 +27,4 @@ std::vector<TestResult> read_tests(const std::string& group_directory, std::size
 /// Of the last echo; nothing when the last test update had none.
 std::optional<double> last_round_trip_ms(const std::string& group_directory);
 
-}  // namespace hotbackup::roles
+}  // namespace hotbackup::status

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "common/roles/test_history.h"
+#include "common/status/test_history.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,7 +13,7 @@
 #include "common/os/ownership.h"
 #include "common/os/unique_fd.h"
 
-namespace hotbackup::roles {
+namespace hotbackup::status {
 namespace {
 
 using nlohmann::ordered_json;
@@ -92,4 +92,4 @@ std::optional<double> last_round_trip_ms(const std::string& group_directory) {
   return last ? last->round_trip_ms : std::nullopt;
 }
 
-}  // namespace hotbackup::roles
+}  // namespace hotbackup::status
