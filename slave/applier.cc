@@ -32,7 +32,9 @@ Applier::Applier(control::Group& group, Copies& copies,
       on_applied_(std::move(on_applied)),
       limits_(limits),
       machine_(limits),
-      schedule_(limits.delay) {}
+      schedule_(limits.delay) {
+  group_.layout().apply_delay_ms.store(static_cast<std::uint64_t>(limits_.delay.count()));
+}
 
 Result<> Applier::start() {
   HOTBACKUP_CHECK(!thread_.joinable());

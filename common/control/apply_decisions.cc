@@ -84,6 +84,15 @@ Result<> change_apply_decisions(Group& group, const std::function<void(ApplyDeci
   return write_sealed(file_path(group.directory()), kTitle, after, group.permissions());
 }
 
+std::string held_back(const Group& group) {
+  const Layout& layout = group.layout();
+  const std::string node(layout.node_name);
+  if (layout.apply_state.load() == static_cast<std::uint32_t>(ApplyState::kPaused))
+    return "applying is paused on " + node;
+  const std::chrono::milliseconds delay(layout.apply_delay_ms.load());
+  return delay.count() == 0 ? "" : node + " applies " + human_duration(delay) + " late";
+}
+
 std::uint32_t request_apply(Group& group) {
   Layout& layout = group.layout();
   const std::uint32_t number = layout.apply_request.fetch_add(1) + 1;

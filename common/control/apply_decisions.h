@@ -26,6 +26,10 @@ Result<ApplyDecisions> read_apply_decisions(const std::string& group_directory);
 /// Changes the file, durably, under the journal lock. An unchanged file is not written.
 Result<> change_apply_decisions(Group& group, const std::function<void(ApplyDecisions&)>& change);
 
+/// Why what is received is not applied at once, where somebody wants it so: "applying is paused on
+/// lyon", "lyon applies 3.0 h late". "" otherwise.
+std::string held_back(const Group& group);
+
 /// After a change: the number that layout.apply_answered reaches when the applier has acted on it.
 std::uint32_t request_apply(Group& group);
 

@@ -281,7 +281,8 @@ struct Layout {
 
   RoleState roles;
   HoldState hold;
-  PeerClock clocks[kPeersMax];  // of `peers`
+  PeerClock clocks[kPeersMax];                // of `peers`
+  std::atomic<std::uint64_t> apply_delay_ms;  // slave: how late it applies, by its configuration
 };
 
 }  // namespace hotbackup::control

@@ -193,6 +193,7 @@ Result<> read_applying(control::Group& group, const config::Group& settings, Gro
   HOTBACKUP_ASSIGN(const auto decisions, control::read_apply_decisions(group.directory()));
   HOTBACKUP_ASSIGN(const auto waiting, control::waiting_set_aside(group, decisions));
   const control::Layout& layout = group.layout();
+  status.apply_delay = settings.apply_delay;
   const auto stopped = static_cast<std::uint32_t>(control::ApplyState::kStopped);
   if (decisions.paused.value_or(settings.apply == config::Apply::kPaused)) {
     status.applying = control::ApplyState::kPaused;

@@ -95,6 +95,7 @@ struct GroupStatus {
   std::uint64_t journaled = 0;
   std::uint64_t applied = 0;
   Stretch queue;  // master: not acknowledged; slave: received and not applied
+  std::chrono::milliseconds apply_delay{0};  // slave: by its configuration
   std::optional<double> test_round_trip_ms;  // master: of the last test update, if it came back
   Stretch exposure;                          // master: returned to callers and not acknowledged
   Stretch behind;                            // not visible in the copy

@@ -16,7 +16,7 @@ struct TestResult {
   WallTime time;
   UpdateNumber number;
   std::string peer;
-  std::string result;                   // "echoed", "late", "wrong", "no answer"
+  std::string result;  // "echoed", "late", "wrong", "held" (by a pause or delay), "no answer"
   std::optional<double> round_trip_ms;  // of an echo
 };
 

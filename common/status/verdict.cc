@@ -6,6 +6,8 @@
 namespace hotbackup::status {
 namespace {
 
+constexpr char kAtOnce[] = "at once";
+
 using control::LinkState;
 using control::Role;
 
@@ -203,8 +205,8 @@ Verdict judge_slave(const GroupStatus& status) {
     const auto [why, next] = trouble(status, *peer);
     return {false, with_next(loses + ": " + why, next)};
   }
-  const std::string behind =
-      status.applying == control::ApplyState::kRunning ? "" : ", applying " + applying_text(status);
+  const std::string applying = applying_text(status);
+  const std::string behind = applying == kAtOnce ? "" : ", applying " + applying;
   // Nothing is missing in the journal, but whoever reads the copy does not see what the master has.
   const std::string copy =
       " (" + peer->name + " heard " + age(status.now, *peer->heard) + " ago" + behind + ")";
@@ -315,7 +317,8 @@ std::string applying_text(const GroupStatus& status) {
     case control::ApplyState::kRunning:
       break;
   }
-  return "at once";
+  if (status.apply_delay.count() != 0) return human_duration(status.apply_delay) + " late";
+  return kAtOnce;
 }
 
 std::string server_text(const ServerStatus& server) {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "common/base/bytes.h"
+#include "common/control/apply_decisions.h"
 #include "common/control/test_environment.h"
 #include "common/os/shared_mutex.h"
 #include "tools/compare/side.h"
@@ -47,6 +48,9 @@ Result<wire::CompareAnswer> LocalSide::echo(const wire::CompareAsk& ask) {
     if (answer.number >= ask.number) break;
     const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
     if (left.count() <= 0) {
+      const std::string held = control::held_back(group_);
+      if (!held.empty() && group_.synced() >= ask.number)
+        return fail(ErrorCode::kFenced, held + ", and has the update in its journal");
       answer.more = true;
       return answer;
     }

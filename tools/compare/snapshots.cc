@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/control/apply_decisions.h"
 #include "common/os/process.h"
 #include "slave/applier.h"
 #include "slave/record_file.h"
@@ -55,10 +56,12 @@ Result<> Snapshots::may_hold() {
   if (!group_.server_alive(control::Group::Server::kSlave))
     return fail(ErrorCode::kFenced,
                 "no hotbackup-slave serves " + name + " on " + node + ": start it");
+  if (const std::string held = control::held_back(group_); !held.empty())
+    return fail(ErrorCode::kFenced, held + ": its copy cannot be compared with the master's now" +
+                                        (group_.layout().apply_delay_ms.load() == 0
+                                             ? ". Type hotbackup resume " + name + " there"
+                                             : ""));
   const auto state = static_cast<ApplyState>(group_.layout().apply_state.load());
-  if (state == ApplyState::kPaused)
-    return fail(ErrorCode::kFenced,
-                "applying is paused on " + node + ": type hotbackup resume " + name + " there");
   if (state == ApplyState::kStopped)
     return fail(ErrorCode::kFenced,
                 "applying has stopped on " + node + ": type hotbackup retry " + name + " there");

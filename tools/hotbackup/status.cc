@@ -65,7 +65,7 @@ void print(const GroupStatus& status) {
   std::printf("  queue      %s, %s\n", updates(status.queue.updates).c_str(),
               human_bytes(status.queue.bytes).c_str());
   std::printf("  lag        %s\n", since(status.behind.oldest).c_str());
-  if (status.applying != control::ApplyState::kRunning)
+  if (status.applying != control::ApplyState::kRunning || status.apply_delay.count() != 0)
     std::printf("  applying   %s\n", applying_text(status).c_str());
   if (status.role == control::Role::kMaster)
     std::printf("  exposure   %s, %s; limit %s%s%s\n", updates(status.exposure.updates).c_str(),
