@@ -58,12 +58,14 @@ class TestUpdates(RolesTest):
         wait_until(lambda: "HB-test-late" not in self.codes(), "the all-clear", 30)
         self.assertIn("echoed", {one["result"] for one in self.history()})
 
-    def test_a_paused_copy_is_late_until_it_goes_on(self):
+    def test_a_paused_copy_is_no_incident_but_no_echo_either(self):
         self.start(NEVER)
         self.paris.command("test", "main")
         self.lyon.command("pause", "main")
-        self.paris.command("test", "main", expect=5)
-        self.assertEqual(self.codes(), {"HB-test-late"})
+        held = self.paris.command("test", "main", expect=3)
+        self.assertIn("applying is paused on lyon, and has the update in its journal", held.stderr)
+        self.assertEqual(self.codes(), set())
+        self.assertEqual(self.history()[-1]["result"], "held")
         self.lyon.command("resume", "main")
         self.paris.command("test", "main")
         self.assertEqual(self.codes(), set())

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal by hand: volumes, replay in rounds, points in time, the way home."""
 
-import os
-import pathlib
 import random
 import shutil
 import signal
@@ -66,7 +64,7 @@ class PointInTime(Volumes):
         for turn in range(4):
             self.write(2 + turn * 50, 50)
             self.paris.resync("export", "main", "--into", self.saves, "--volume-size", "10 KB")
-        self.assertGreater(len(list(self.saves.glob("*.hbv"))), 4)
+        self.assertGreaterEqual(len(list(self.saves.glob("*.hbv"))), 4)
         last = self.paris.status()["made"]
         first = self.paris.resync("saves", "main")["saves"][0]["number"]
         rnd = random.Random(4)
@@ -123,10 +121,10 @@ class PointInTime(Volumes):
         said = self.lyon.resync("load", "main", "--from", volumes[2], "--into", place, expect=1)
         self.assertIn("a volume is missing", said)
         aside.rename(volumes[1])
-        other = Group("other", {"zones": "other"})
+        other = Group("other", {"zones": "other/zones"})
         self.paris.configure(self.lyon, (ONE, other))
         self.paris.command("init", "other", "--role", "master")
-        self.paris.python(COUNTED, self.paris.path("other"), 3, 1)
+        self.paris.python(COUNTED, self.paris.path("other/zones"), 3, 1)
         self.paris.resync("export", "other", "--into", self.root / "foreign")
         said = self.lyon.resync("load", "main", "--from", self.root / "foreign", "--into", place, expect=1)
         self.assertIn("another group", said)
@@ -150,7 +148,7 @@ class PointInTime(Volumes):
         self.assertEqual(self.items(place / "zones"), before)
         self.assertEqual(self.items(place / "looked-at"), {b"item7": b"7"})
         listed = self.lyon.json("load", "main", "--from", self.saves, "--list")["updates"]
-        self.assertEqual(len([u for u in listed if u["kind"] == "update"]), 40)
+        self.assertEqual(len([u for u in listed if u["kind"] == "update"]), 41)
 
     def test_a_flipped_byte_in_a_volume_is_found_and_not_applied(self):
         self.make_master()
@@ -182,7 +180,7 @@ class WarmStandby(Volumes):
         self.paris.resync("save", "main", "--into", self.saves)
         self.lyon.resync("restore", "--from", self.saves, "--group", "main")
         self.lyon.start("slave")
-        follower = self.background(
+        exporter = self.background(
             self.paris, [self.paris.programs.resync, "export", "main", "--into", self.saves, "--follow",
                          "--every", "200 ms"], capture=False)  # fmt: skip
         loader = self.background(
@@ -192,8 +190,8 @@ class WarmStandby(Volumes):
             self.write(202 + turn * 30, 30)
             made = self.paris.status()["made"]
             wait_until(lambda: self.lyon.status()["applied"] >= made, "the volumes to arrive")
-        follower.process.send_signal(signal.SIGTERM)
-        follower.process.wait(20)
+        exporter.process.send_signal(signal.SIGTERM)
+        exporter.process.wait(20)
         loader.process.send_signal(signal.SIGTERM)
         loader.process.wait(20)
         before = self.lyon.status()["applied"]

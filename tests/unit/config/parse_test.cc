@@ -156,7 +156,7 @@ TEST_CASE("a group has the documented defaults") {
 
 TEST_CASE("what has no effect is warned of once each, with its place, and only if it is set") {
   const Configuration c = good(kFull);
-  const char* warned[] = {"files"};
+  const char* warned[] = {"reports"};
   for (const char* key : warned) {
     CAPTURE(key);
     const std::string word = "'" + std::string(key) + "' in [";
