@@ -33,7 +33,7 @@ inline constexpr std::array kAtJournalLimit =
                                          {"refuse", AtJournalLimit::kRefuse},
                                          {"alarm", AtJournalLimit::kAlarm}});
 
-inline constexpr std::string_view kGroupWithoutEffect[] = {"files"};
+inline constexpr std::string_view kGroupWithoutEffect[] = {"reports"};
 
 /// A parser for the words of one array above.
 template <class E, std::size_t N>
