@@ -33,8 +33,6 @@ inline constexpr std::array kAtJournalLimit =
                                          {"refuse", AtJournalLimit::kRefuse},
                                          {"alarm", AtJournalLimit::kAlarm}});
 
-inline constexpr std::string_view kGroupWithoutEffect[] = {"reports"};
-
 /// A parser for the words of one array above.
 template <class E, std::size_t N>
 auto one_of(const std::array<Word<E>, N>& words) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "common/base/bytes.h"
+#include "common/control/test_environment.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/hotbackup/log_printer.h"
 #include "tools/resync/command.h"
@@ -104,7 +105,7 @@ class PlaceReceiver final : public Receiver {
   }
 
   Result<std::optional<Replay::Place>> add(const update::EnvironmentBody& body) {
-    if (!wanted(body.name)) return std::nullopt;
+    if (!wanted(body.name) || control::is_test_environment(body.name)) return std::nullopt;
     const auto renamed = renamed_.find(body.name);
     const std::string path =
         directory_ + "/" + (renamed == renamed_.end() ? body.name : renamed->second);

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "common/lmdb/kept_items.h"
+#include "common/control/test_environment.h"
 #include "common/lmdb/resident_limit.h"
 #include "common/os/ownership.h"
 #include "common/os/process.h"
@@ -63,8 +63,13 @@ Result<> Restore::take(const Block& block) {
   return each_frame(block.raw, [&](const journal::FrameView& frame) -> Result<> {
     if (frame.header.kind == journal::FrameKind::kEnvironment) {
       HOTBACKUP_ASSIGN(auto body, update::read_environment(frame.body));
+      if (control::is_test_environment(body.name)) {
+        left_out_ = body.number;
+        return {};
+      }
       return add(std::move(body)).map([](auto*) {});
     }
+    if (frame.header.environment == left_out_) return {};
     const auto target = targets_.find(frame.header.environment);
     if (target == targets_.end())
       return fail(ErrorCode::kCorrupt, "an item of an environment that was not named");
@@ -101,6 +106,7 @@ Result<> Restore::build(const Chain& chain) {
 Result<> Restore::replay(const Chain& chain, const Target& target) {
   Replay replay(
       [&](const update::EnvironmentBody& body) -> Result<std::optional<Replay::Place>> {
+        if (control::is_test_environment(body.name)) return std::nullopt;
         HOTBACKUP_ASSIGN(slave::SeedTarget * made, add(body));
         HOTBACKUP_TRY(made->complete());
         return Replay::Place{made->build(), false};

@@ -67,6 +67,7 @@ class Restore {
   const RestoreWay way_;
   std::map<EnvironmentNumber, std::unique_ptr<slave::SeedTarget>> targets_;
   std::map<EnvironmentNumber, Place> places_;
+  EnvironmentNumber left_out_;  // hotbackup's own: test updates are nobody's data
   std::unique_ptr<CarriedFiles> files_;
   Restored restored_;
 };
