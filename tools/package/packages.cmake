@@ -38,6 +38,7 @@ set(CPACK_DEBIAN_TOOLS_DESCRIPTION "hot backup of LMDB: administration
 set(CPACK_DEBIAN_SERVERS_PACKAGE_NAME hotbackup-server)
 set(CPACK_DEBIAN_SERVERS_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_SERVERS_PACKAGE_DEPENDS "hotbackup ${same}, adduser, debconf")
+set(CPACK_DEBIAN_SERVERS_PACKAGE_RECOMMENDS "curl")
 set(CPACK_DEBIAN_SERVERS_DESCRIPTION "hot backup of LMDB: master and slave server
  Streams the updates of LMDB environments to a slave on another machine and
  applies them there, acknowledged and without a gap.")
