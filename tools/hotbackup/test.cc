@@ -212,11 +212,12 @@ int report(const Session& session, const roles::Here& here, const Written& writt
            const std::vector<Echo>& echoes) {
   const std::string& name = here.settings.name;
   ordered_json copies = ordered_json::array();
-  std::optional<double> slowest = 0;
+  double slowest = 0;
+  bool all_back = true;
   int code = kDone;
   for (const Echo& echo : echoes) {
-    if (!echo.result.round_trip_ms) slowest.reset();
-    if (slowest) slowest = std::max(*slowest, *echo.result.round_trip_ms);
+    all_back = all_back && echo.result.round_trip_ms.has_value();
+    slowest = std::max(slowest, echo.result.round_trip_ms.value_or(0));
     if (echo.counted && !echo.counted->differences.empty()) code = std::max<int>(code, kFound);
     if (echo.result.result == "wrong") code = std::max<int>(code, kFound);
     if (echo.result.result == "late" || echo.result.result == "no answer") code = kGaveUp;
@@ -241,7 +242,7 @@ int report(const Session& session, const roles::Here& here, const Written& writt
     std::printf("%s\n", ordered_json{{"group", name},
                                      {"number", written.number.value},
                                      {"round_trip_ms",
-                                      slowest ? ordered_json(*slowest) : ordered_json(nullptr)},
+                                      all_back ? ordered_json(slowest) : ordered_json(nullptr)},
                                      {"copies", copies}}
                             .dump()
                             .c_str());
