@@ -225,8 +225,9 @@ Result<> Applier::settle() {
 
 Result<> Applier::apply_available(ApplyBatch& batch) {
   const UpdateNumber first = machine_.begin_batch();
-  // What readers may have seen before a crash is shown again whatever was decided since.
-  const UpdateNumber wanted = std::max(schedule_.limit(machine_.done()), machine_.reach());
+  const UpdateNumber limit = schedule_.limit(machine_.done());
+  if (!undo_) machine_.reach_at_most(limit);
+  const UpdateNumber wanted = std::max(limit, machine_.reach());
   const UpdateNumber through = machine_.batch_end(std::min({group_.synced(), hold_at_, wanted}));
   if (undo_) HOTBACKUP_TRY(undo(batch));
   step_ = Step::kRead;
@@ -253,8 +254,9 @@ Result<> Applier::apply_available(ApplyBatch& batch) {
 
 Result<std::optional<journal::FrameView>> Applier::next_due_frame(UpdateNumber through) {
   HOTBACKUP_ASSIGN(const auto frame, reader_->next(through));
-  const bool may_wait = frame && frame->header.part == 0 && machine_.may_end_here();
-  if (!may_wait || schedule_.due(frame->header, wall_now())) return frame;
+  if (!frame || frame->header.part != 0 || undo_ || schedule_.due(frame->header, wall_now()))
+    return frame;
+  machine_.reach_at_most(frame->header.number.previous());
   reader_->unread();
   return std::nullopt;
 }

@@ -46,6 +46,8 @@ class ApplyMachine {
   /// After resume(): the copies are to be undone first, and show a whole state again at `through`
   /// only, so the first batch begins when the journal has it.
   void undo_through(UpdateNumber through) { reach_ = std::max(reach_, through); }
+  /// After resume(), without undo_through(): what a crash cut off was not to go beyond this.
+  void reach_at_most(UpdateNumber number) { reach_ = std::max(done_, std::min(reach_, number)); }
   /// What readers may be told now, if `shown` was the number before: it still holds if it is in
   /// reach, readers did see it.
   UpdateNumber shown_after_restart(UpdateNumber shown) const;

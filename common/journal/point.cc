@@ -49,7 +49,7 @@ Result<UpdateNumber> find_mark(os::Directory& directory, const GroupId& group,
   HOTBACKUP_ASSIGN(const auto segments, list_segments(directory));
   Reader reader(directory, group);
   UpdateNumber end = last;
-  for (auto first = segments.rbegin(); first != segments.rend(); end = first->previous(), ++first) {
+  for (auto first = segments.rbegin(); first != segments.rend(); ++first) {
     if (*first > end) continue;
     HOTBACKUP_TRY(reader.seek(*first));
     UpdateNumber found;
@@ -61,6 +61,7 @@ Result<UpdateNumber> find_mark(os::Directory& directory, const GroupId& group,
       if (here == name) found = frame->header.number;
     }
     if (found.value != 0) return found;
+    end = first->previous();
   }
   return fail(ErrorCode::kNotFound, "the journal here has no mark " + name);
 }
@@ -80,9 +81,9 @@ Result<Point> parse_point(std::string_view text) {
   if (parsed.ec == std::errc{} && parsed.ptr == end)
     return Point{Point::Kind::kNumber, UpdateNumber(number), {}, {}};
   const auto time = parse_time(text);
-  if (!time)
-    return fail(ErrorCode::kConfig,
-                time.error().text() + " (a number, mark:NAME and end are points, too)");
+  if (!time && time.error().text().ends_with("Z"))  // no time at all
+    return fail(ErrorCode::kConfig, time.error().text() + ", number, mark:NAME or end");
+  if (!time) return fail(time.error());
   return Point{Point::Kind::kTime, {}, *time, {}};
 }
 

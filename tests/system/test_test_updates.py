@@ -104,7 +104,7 @@ class TestUpdates(RolesTest):
         self.start_node(self.paris)
         wait_until(lambda: asked, "a ping", 30)
         self.lyon.command("pause", "main")
-        wait_until(lambda: "HB-test-late" in self.codes(), "the incident", 30)
+        wait_until(lambda: self.history()[-1]["result"] == "held", "a test update without an echo", 30)
         before = len(asked)
         many = len(self.history())
         wait_until(lambda: len(self.history()) > many + 1, "two more test updates", 40)

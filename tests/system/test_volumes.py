@@ -101,7 +101,7 @@ class PointInTime(Volumes):
         said = self.lyon.resync(
             "restore", "--from", self.saves, "--into", into, "--until", "2026-11-21 06:00:00", expect=2
         )
-        self.assertIn("if you mean UTC", said)
+        self.assertIn("if it is UTC", said)
 
     def test_a_missing_volume_is_named_and_a_foreign_group_is_refused(self):
         self.make_master()

@@ -178,6 +178,7 @@ Moved rejoin(ApplierFixture& back, ApplierFixture& master, const Position& commo
   slave::Rejoiner rejoiner(back.group(), back.copies());
   const auto begun = rejoiner.begin(common, "lyon");
   if (!begun) FAIL(begun.error().text());
+  master.group().layout().servers[1].stopped_ns.store(1);  // its copies are level
   auto source = master::FetchSource::cut(master.group());
   if (!source) FAIL(source.error().text());
   Moved moved;
