@@ -32,7 +32,7 @@ class OfCopies(PairTest):
         self.lyon.server.stop()
         self.lyon.command("init", "main", "--role", "slave", "--replace")
         self.lyon.start("slave")
-        wait_until(self.lyon.path("zones").exists, "the new copy")
+        self.lyon.command("wait", "main", "--timeout", "20 s")  # for its first seed
         self.assert_equal_copies()
         self.assertEqual(self.lyon.status()["incidents"], [])
 
