@@ -2,7 +2,7 @@
 // The configuration file as plain options: what INTERFACE calls "Configuration", checked as a
 // whole. A value of these types came through every rule of the file; nothing has to be checked
 // again. A promise this version cannot keep (a lease, hooks …) is refused when it is
-// read, and so has no member here; a setting without effect yet is kept, and named in `warnings`.
+// read, and so has no member here.
 #pragma once
 
 #include <sys/types.h>

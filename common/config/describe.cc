@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/config/configuration.h"
@@ -109,32 +108,20 @@ bool is_table(const Json& value) {
   return value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());
 }
 
-template <std::size_t N>
-bool is_in(const std::string_view (&keys)[N], std::string_view key) {
-  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
-}
-
-bool is_without_effect(std::string_view table, std::string_view key) {
-  return table == "group" && is_in(kGroupWithoutEffect, key);
-}
-
-void write_table(const std::string& name, std::string_view kind, const Json& table,
-                 std::string& out) {
+void write_table(const std::string& name, const Json& table, std::string& out) {
   for (const auto& [key, value] : table.items()) {
     if (is_table(value) || (value.is_array() && key == "env")) continue;
-    out += key + " = " + toml_text(value);
-    if (is_without_effect(kind, key)) out += "  # no effect in this version";
-    out += "\n";
+    out += key + " = " + toml_text(value) + "\n";
   }
   for (const auto& [key, value] : table.items()) {
     const std::string inner = name.empty() ? key : name + "." + key;
     if (value.is_object()) {
       out += "\n[" + inner + "]\n";
-      write_table(inner, inner, value, out);
+      write_table(inner, value, out);
     } else if (is_table(value)) {
       for (const Json& element : value) {
         out += "\n[[" + inner + "]]\n";
-        write_table(inner, inner, element, out);
+        write_table(inner, element, out);
       }
     }
   }
@@ -164,7 +151,7 @@ std::string describe(const Configuration& configuration) {
   for (const char* list : {"notify", "peer", "group"}) {
     if (json[list].empty()) json.erase(list);
   }
-  write_table("", "", json, out);
+  write_table("", json, out);
   return out;
 }
 

@@ -247,7 +247,6 @@ class FileReader {
     for (const Table* environment : reader.tables("env")) {
       read_environment(*environment, group, environment_names);
     }
-    for (std::string_view key : kGroupWithoutEffect) reader.no_effect(key);
     reader.finish();
     configuration_.groups.push_back(std::move(group));
   }

@@ -72,14 +72,6 @@ void TableReader::refuse(std::string_view key, Mark at, const std::string& text)
   faults_.refuse(at, "'" + std::string(key) + "' in " + title_ + ": " + text);
 }
 
-void TableReader::no_effect(std::string_view key) {
-  const Entry* entry = table_.find(key);
-  if (entry == nullptr) return;
-  const auto* text = std::get_if<std::string>(&entry->value.data);
-  if (text != nullptr && (*text == "off" || text->empty())) return;
-  faults_.warn(entry->at, in_quotes(key) + " in " + title_ + " has no effect in this version");
-}
-
 void TableReader::finish() {
   for (const Entry& entry : table_.entries) {
     if (known_.contains(entry.key)) continue;

@@ -15,7 +15,7 @@
 
 namespace hotbackup::config {
 
-/// What is wrong, or without effect, in one file.
+/// What is wrong, or worth a warning, in one file.
 class Faults {
  public:
   explicit Faults(std::string_view source) : source_(source) {}
@@ -96,8 +96,6 @@ class TableReader {
   /// Where the key stands, or the table if it is not there.
   Mark at(std::string_view key) const;
   void refuse(std::string_view key, Mark at, const std::string& text);
-  /// Warns if the key is set to something else than off.
-  void no_effect(std::string_view key);
   /// After the last key: every other one is unknown.
   void finish();
 

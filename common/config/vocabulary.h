@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words the file uses for our enumerations, and the keys that are read but have no effect yet:
-// what reading and printing have to agree on.
+// The words the file uses for our enumerations: what reading and printing have to agree on.
 #pragma once
 
 #include <array>

@@ -70,6 +70,10 @@ Result<ContentDigest> digest(Environment& environment, const update::KeepLocalRu
         HOTBACKUP_ASSIGN(const bool named, is_named_database(txn, database.flags, *item));
         if (named) continue;
       }
+      if (rules.keeps(named_as, item->key)) {
+        kept = true;
+        continue;
+      }
       digest.add(one, item->key, item->value);
     }
     if (kept && one.items == 0 && !database.main) continue;

@@ -36,7 +36,8 @@ class ItemDigest {
   std::unique_ptr<State> state_;
 };
 
-/// All databases in one read transaction.
-Result<ContentDigest> digest(Environment& environment);
+/// All databases in one read transaction. What the rules keep counts for nothing, nor that a
+/// database is there which only they fill.
+Result<ContentDigest> digest(Environment& environment, const update::KeepLocalRules& rules = {});
 
 }  // namespace hotbackup::lmdb

@@ -6,6 +6,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
+#include "common/control/test_environment.h"
 #include "common/journal/mark.h"
 #include "common/update/codec.h"
 

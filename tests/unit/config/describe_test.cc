@@ -63,7 +63,7 @@ TEST_CASE("what is printed parses to the same configuration") {
   CHECK(describe(good("[node]\nname='a'\n")).find("[[") == std::string::npos);
 }
 
-TEST_CASE("keys without effect are marked in what is printed") {
+TEST_CASE("every key is printed with the value in force") {
   const std::string text = describe(good(kText));
   CHECK(text.find("\nrpo = \"off\"\n") != std::string::npos);
   CHECK(text.find("\ncheck_period = \"2 s\"\n") != std::string::npos);
