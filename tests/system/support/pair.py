@@ -263,13 +263,17 @@ class PairTest(unittest.TestCase):
             self.paris.command("init", group.name, "--role", "master")
             self.lyon.command("init", group.name, "--role", "slave")
 
-    def start_pair(self, *groups):
-        """The whole of it: configured, initialised, both servers running."""
+    def start_pair(self, *groups, settle=True):
+        """The whole of it: configured, initialised, both servers running and, with `settle`, the copies
+        seeded: what a test writes from here on goes through both journals."""
         if groups:
             self.make_pair(*groups)
         self.init_pair()
         self.lyon.start("slave")
         self.paris.start("master")
+        if settle:
+            for group in self.groups:
+                self.wait_state(self.paris, ["replicating", "idle"], group.name)
 
     def wait_applied(self, group="main", seconds=60):
         """Until everything written so far is visible in the copy."""
