@@ -12,6 +12,8 @@
  *            msync     of a map of the file (what LMDB syncs with MDB_WRITEMAP)
  *            allocate  fallocate, posix_fallocate, ftruncate
  *            create    open with O_CREAT of a file that is not there
+ *            …+N       the same, but the first N such calls while the trigger is there work
+ *            clock     clock_gettime of CLOCK_REALTIME: no failure, but `errno` seconds are added; path -
  *   errno    EIO, ENOSPC, EDQUOT, or a number
  *   path     any part of the file's full path, as /proc/self/fd shows it
  *   trigger  the rule holds while this file exists; each failure appends a byte to "<trigger>.hits",
@@ -32,6 +34,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -39,6 +42,7 @@
 
 struct rule {
   const char* call;
+  int skip;
   int error;
   const char* path;
   const char* trigger;
@@ -61,7 +65,9 @@ static void __attribute__((constructor)) read_rules(void) {
   for (char* one; (one = strsep(&rest, ";")) != NULL;) {
     struct rule* rule = &rules[rule_count];
     char* name = NULL;
-    rule->call = strsep(&one, ":");
+    char* call = strsep(&one, ":");
+    rule->call = strsep(&call, "+");
+    rule->skip = call != NULL ? atoi(call) : 0;
     if (one != NULL) name = strsep(&one, ":");
     if (one != NULL) rule->path = strsep(&one, ":");
     rule->trigger = one;
@@ -89,6 +95,7 @@ static int failure(const char* call, const char* path) {
   for (int i = 0; i < rule_count && error == 0; ++i) {
     if (strcmp(rules[i].call, call) != 0 || strstr(path, rules[i].path) == NULL) continue;
     if (access(rules[i].trigger, F_OK) != 0) continue;
+    if (rules[i].skip > 0 && rules[i].skip-- > 0) continue;
     error = rules[i].error;
     note_hit(rules[i].trigger);
   }
@@ -229,6 +236,18 @@ EXPORT int ftruncate64(int fd, off64_t bytes) {
   NEXT(int, ftruncate64, int, off64_t);
   FAIL_FD("allocate", fd);
   return next(fd, bytes);
+}
+
+EXPORT int clock_gettime(clockid_t clock, struct timespec* time) {
+  NEXT(int, clock_gettime, clockid_t, struct timespec*);
+  const int done = next(clock, time);
+  if (done != 0 || clock != CLOCK_REALTIME) return done;
+  const int saved = errno;
+  for (int i = 0; i < rule_count; ++i)
+    if (strcmp(rules[i].call, "clock") == 0 && access(rules[i].trigger, F_OK) == 0)
+      time->tv_sec += rules[i].error;
+  errno = saved;
+  return done;
 }
 
 /* The path of a file to be made, below the directory that `fd` stands for. */
