@@ -90,10 +90,12 @@ Result<> forget_doubts(control::Group& group) {
     decisions.skipped.clear();
     decisions.through = UpdateNumber();
     decisions.differs.clear();
+    decisions.unprepared.clear();
   }));
   control::IncidentTable incidents = group.incidents();
   for (const char* code :
-       {"HB-apply-failed", "HB-copy-differs", "HB-copy-replaced", "HB-copy-written"})
+       {"HB-apply-failed", "HB-copy-differs", "HB-copy-replaced", "HB-copy-written",
+        "HB-post-restore"})
     incidents.clear_all(code);
   return {};
 }

@@ -85,6 +85,21 @@ struct Acknowledge {
   bool operator==(const Acknowledge&) const = default;
 };
 
+enum class Verify { kRead, kRestore, kApp };
+
+/// Saves that are made by themselves; each node does what its own file says, whatever its role.
+struct Saves {
+  Schedule full;
+  std::optional<milliseconds> differential;
+  std::vector<std::string> into;  // absolute directories
+  std::optional<milliseconds> keep;
+  Verify verify = Verify::kRestore;
+  std::string filter;    // shell commands, or empty: what saves go through,
+  std::string unfilter;  // and what brings them back for their verification
+
+  bool any() const { return full.kind != Schedule::Kind::kOff || differential; }
+};
+
 struct Group {
   std::string name;
   std::vector<std::string> peers;  // names of peers, each once
@@ -113,6 +128,9 @@ struct Group {
   std::string before_promote;  // shell commands, or empty
   std::string on_promote;
   std::string on_demote;
+  std::string post_restore;
+  std::string drill;
+  Saves saves;
   Rejoin rejoin = Rejoin::kRewind;
 
   std::optional<milliseconds> rpo;  // objectives: the incident HB-rpo-passed, `report`

@@ -82,7 +82,15 @@ Json group_json(const Group& group) {
   json["files"] = group.files;
   json["rpo"] = off_or(group.rpo);
   json["rto"] = off_or(group.rto);
-  for (const char* hook : {"post_restore", "drill"}) json[hook] = "";
+  json["post_restore"] = group.post_restore;
+  json["drill"] = group.drill;
+  json["saves"] = {{"full", to_text(group.saves.full)},
+                   {"differential", off_or(group.saves.differential)},
+                   {"into", group.saves.into},
+                   {"keep", off_or(group.saves.keep)},
+                   {"verify", word_of(kVerify, group.saves.verify)},
+                   {"filter", group.saves.filter},
+                   {"unfilter", group.saves.unfilter}};
   if (!group.reports.empty()) json["reports"] = group.reports;
   json["env"] = Json::array();
   for (const Environment& environment : group.environments) {

@@ -7,6 +7,7 @@
 
 #include "common/config/configuration.h"
 #include "common/config/data_path.h"
+#include "common/config/read_saves.h"
 #include "common/config/table_reader.h"
 #include "common/config/vocabulary.h"
 
@@ -242,7 +243,7 @@ class FileReader {
     read_periods_and_limits(reader, group);
     read_loss_limit(reader, group);
     read_reports(reader, group);
-    if (const Table* saves = reader.table("saves")) read_saves(*saves);
+    if (const Table* saves = reader.table("saves")) read_saves(*saves, group, faults_);
     Names environment_names;
     for (const Table* environment : reader.tables("env")) {
       read_environment(*environment, group, environment_names);
@@ -270,7 +271,9 @@ class FileReader {
     const std::pair<std::string_view, std::string*> hooks[] = {
         {"before_promote", &group.before_promote},
         {"on_promote", &group.on_promote},
-        {"on_demote", &group.on_demote}};
+        {"on_demote", &group.on_demote},
+        {"post_restore", &group.post_restore},
+        {"drill", &group.drill}};
     for (const auto& [key, command] : hooks)
       if (const std::string* text = reader.string(key); text != nullptr && *text != "off")
         *command = *text;
@@ -279,9 +282,6 @@ class FileReader {
     if (reader.read("apply", when, parse_apply)) {
       group.apply = when.apply;
       group.apply_delay = when.delay;
-    }
-    for (std::string_view hook : {"post_restore", "drill"}) {
-      reader.promise(hook, {"", "off"}, any_text);
     }
   }
 
@@ -370,17 +370,6 @@ class FileReader {
     }
   }
 
-  void read_saves(const Table& table) {
-    TableReader reader(table, "[group.saves]", faults_);
-    reader.promise("full", {"off", ""}, any_text);
-    reader.promise("differential", {"off"}, parse_duration);
-    reader.promise("keep", {"off"}, parse_duration);
-    reader.promise("filter", {"", "off"}, any_text);
-    reader.promise("verify", {"restore", "read", "app"}, one_of_words({"read", "restore", "app"}));
-    refuse_list(reader, "into");
-    reader.finish();
-  }
-
   void read_environment(const Table& table, Group& group, Names& names) {
     TableReader reader(table, "[[group.env]]", faults_);
     Environment environment;
@@ -460,12 +449,6 @@ class FileReader {
     if (!pattern.is_pattern() || !name.starts_with(pattern.name + "-")) return false;
     name.remove_prefix(pattern.name.size() + 1);
     return !name.empty() && name.find_first_not_of("0123456789") == name.npos;
-  }
-
-  void refuse_list(TableReader& reader, std::string_view key) {
-    bool any = false;
-    reader.read_list(key, any_text, [&](std::string, Mark) { any = true; });
-    if (any) reader.refuse(key, reader.at(key), "it is not in this version (only [] is)");
   }
 
   Faults faults_;

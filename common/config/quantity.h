@@ -24,6 +24,16 @@ struct LossLimit {
   bool operator==(const LossLimit&) const = default;
 };
 
+/// When a full save is due, in the node's local time.
+struct Schedule {
+  enum class Kind { kOff, kDaily, kWeekly, kEvery };
+  Kind kind = Kind::kOff;
+  unsigned weekday = 0;               // kWeekly: 0 is Sunday
+  unsigned minute = 0;                // of the day
+  std::chrono::milliseconds every{};  // kEvery
+  bool operator==(const Schedule&) const = default;
+};
+
 /// A TCP address. `host` is a name, an IPv4 address, or an IPv6 address without its brackets.
 struct Address {
   std::string host;
@@ -42,6 +52,8 @@ Result<std::uint64_t> parse_binary_size(std::string_view text);
 Result<std::uint64_t> parse_rate(std::string_view text);
 /// "0", "200 updates", a size or a duration. ("off" is the caller's.)
 Result<LossLimit> parse_loss_limit(std::string_view text);
+/// "daily 02:00", "weekly SUN 02:00", a duration, or "off".
+Result<Schedule> parse_schedule(std::string_view text);
 /// "host", "host:port", "[v6]" or "[v6]:port".
 Result<Address> parse_address(std::string_view text, std::uint16_t default_port);
 /// An octal file mode of permission bits only: "0660".
@@ -53,6 +65,7 @@ Result<std::string> parse_name(std::string_view text);
 std::string to_text(std::chrono::milliseconds duration);
 std::string to_text(const Address& address);
 std::string to_text(const LossLimit& limit);
+std::string to_text(const Schedule& schedule);
 std::string size_to_text(std::uint64_t bytes);
 std::string mode_to_text(std::uint32_t mode);
 

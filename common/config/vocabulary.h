@@ -32,6 +32,9 @@ inline constexpr std::array kAtJournalLimit =
                                          {"refuse", AtJournalLimit::kRefuse},
                                          {"alarm", AtJournalLimit::kAlarm}});
 
+inline constexpr std::array kVerify = std::to_array<Word<Verify>>(
+    {{"read", Verify::kRead}, {"restore", Verify::kRestore}, {"app", Verify::kApp}});
+
 /// A parser for the words of one array above.
 template <class E, std::size_t N>
 auto one_of(const std::array<Word<E>, N>& words) {

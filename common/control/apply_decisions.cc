@@ -37,10 +37,19 @@ bool read_line(std::string_view line, ApplyDecisions& decisions) {
     decisions.through = *number;
   } else if (word == "differs") {
     decisions.differs = rest;
+  } else if (word == "unprepared") {
+    decisions.unprepared = rest;
   } else {
     return false;
   }
   return true;
+}
+
+std::string text_line(const std::string& word, std::string text) {
+  if (text.empty()) return text;
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  return word + text + "\n";
 }
 
 std::string to_lines(const ApplyDecisions& decisions) {
@@ -50,11 +59,8 @@ std::string to_lines(const ApplyDecisions& decisions) {
     lines += "through " + std::to_string(decisions.through.value) + "\n";
   for (const UpdateNumber number : decisions.skipped)
     lines += "skipped " + std::to_string(number.value) + "\n";
-  if (decisions.differs.empty()) return lines;
-  std::string one_line = decisions.differs;
-  for (char& c : one_line)
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  return lines + "differs " + one_line + "\n";
+  lines += text_line("differs ", decisions.differs);
+  return lines + text_line("unprepared ", decisions.unprepared);
 }
 
 }  // namespace
@@ -82,6 +88,16 @@ Result<> change_apply_decisions(Group& group, const std::function<void(ApplyDeci
   const std::string after = to_lines(decisions);
   if (after == before) return {};
   return write_sealed(file_path(group.directory()), kTitle, after, group.permissions());
+}
+
+Result<> require_prepared(const Group& group) {
+  HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(group.directory()));
+  if (decisions.unprepared.empty()) return {};
+  const std::string name(group.layout().group_name);
+  return fail(ErrorCode::kFenced, std::string(group.layout().node_name) +
+                                      " may not be promoted: " + decisions.unprepared +
+                                      ". Mend that and type hotbackup restore --group " + name +
+                                      " --hook there, or seed it anew");
 }
 
 std::string held_back(const Group& group) {

@@ -18,6 +18,7 @@ struct ApplyDecisions {
   UpdateNumber through;            // applied at once, paused or not; 0: none
   std::set<UpdateNumber> skipped;  // never applied, also when a range is done again
   std::string differs;             // why the copies are not the master's, one line; "": not known
+  std::string unprepared;  // why what was restored may not be promoted, one line; "": it may
 };
 
 /// kCorrupt when the file is not what this program writes. No file: no decisions.
@@ -29,6 +30,9 @@ Result<> change_apply_decisions(Group& group, const std::function<void(ApplyDeci
 /// Why what is received is not applied at once, where somebody wants it so: "applying is paused on
 /// lyon", "lyon applies 3.0 h late". "" otherwise.
 std::string held_back(const Group& group);
+
+/// kFenced, with what to type, while post_restore has not succeeded on what was restored here.
+Result<> require_prepared(const Group& group);
 
 /// After a change: the number that layout.apply_answered reaches when the applier has acted on it.
 std::uint32_t request_apply(Group& group);

@@ -94,6 +94,11 @@ constexpr Entry kCatalogue[] = {
      "A program in a container with process ids of its own opened an environment of the group: "
      "locks do not work across.",
      "run it, and the servers, in one pid namespace (docker run --pid=host)"},
+    {"HB-post-restore", kError,
+     "The hook post_restore has not succeeded on what was restored here; promote and switch refuse "
+     "this node until it has.",
+     "mend what the text says, then hotbackup restore --group GROUP --hook; or seed it anew: "
+     "hotbackup init GROUP --role slave --replace"},
     {"HB-recovery-failed", kError,
      "After the start of this machine an environment could not be brought level with the journal; "
      "nothing later than its last update is sent.",

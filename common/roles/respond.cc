@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "common/control/apply_decisions.h"
 #include "common/roles/loss.h"
 #include "common/roles/orphan_apply.h"
 #include "common/roles/shared_settings.h"
@@ -67,7 +68,7 @@ Result<> may_take_over(const Here& here) {
   if (state == control::ApplyState::kStopped)
     return fail(ErrorCode::kFenced, "applying has stopped on " + here.node() +
                                         ": type hotbackup retry " + here.settings.name + " there");
-  return {};
+  return control::require_prepared(group);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/control/apply_decisions.h"
 #include "common/journal/point.h"
 #include "common/os/process.h"
 #include "common/roles/loss.h"
@@ -321,6 +322,7 @@ Result<int> promote_one(const Session& session, const PromoteOptions& options,
   if (group->made().value == 0)
     return fail(ErrorCode::kFenced,
                 here.node() + " has no copy of " + name + " yet: see hotbackup status " + name);
+  HOTBACKUP_TRY(control::require_prepared(*group));
   roles::Steps steps;
   const Found found = look(here);
   if (!options.force) HOTBACKUP_TRY(refuse_if_needless(here, found));

@@ -11,6 +11,8 @@
 #include "common/os/unique_fd.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/resync/command.h"
+#include "tools/resync/hook.h"
+#include "tools/resync/post_restore.h"
 #include "tools/resync/restore.h"
 #include "tools/resync/save.h"
 #include "tools/resync/streams.h"
@@ -83,6 +85,22 @@ Result<Restored> make_copy(cli::OpenGroup& opened, const std::string& directory)
   return restored;
 }
 
+/// The copy stays where the hook fails: somebody wants to look at it.
+Result<> run_drill_hook(cli::OpenGroup& opened, const std::string& directory,
+                        const Restored& restored, Json& times) {
+  if (opened.settings->drill.empty()) return {};
+  std::vector<std::string> places;
+  for (const auto& one : restored.environments) places.push_back(one.body.name + "=" + one.path);
+  auto environment = hook_environment(opened.group.get(), places);
+  environment.push_back("HOTBACKUP_INTO=" + directory);
+  const auto began = steady_clock::now();
+  auto ran = run_hook(opened.settings->drill, "drill", opened.settings->name,
+                      restored.position.number, environment);
+  times["hook_seconds"] = seconds_since(began);
+  times["hook"] = ran ? "" : ran.error().text();
+  return ran;
+}
+
 Result<int> start(const Session& session, const DrillOptions& options) {
   if (options.into.empty()) return fail(ErrorCode::kConfig, "drill start needs --into DIR");
   HOTBACKUP_ASSIGN(const auto opened, cli::open_group(session, options.group));
@@ -110,6 +128,7 @@ Result<int> start(const Session& session, const DrillOptions& options) {
   times["number"] = restored->position.number.value;
   times["items"] = restored->items;
   times["first_write_seconds"] = seconds_since(began);
+  const Result<> hook = run_drill_hook(*opened, directory, *restored, times);
   HOTBACKUP_TRY(os::replace_file(state_path(group), times.dump() + "\n", group.permissions()));
   HOTBACKUP_TRY(keep_times(group, times));
   if (session.json) {
@@ -121,8 +140,12 @@ Result<int> start(const Session& session, const DrillOptions& options) {
                 human_duration(steady_clock::now() - began).c_str());
     for (const auto& one : restored->environments)
       std::printf("  %s  %s\n", one.body.name.c_str(), one.path.c_str());
+    if (hook && !opened->settings->drill.empty())
+      std::printf("  the drill hook has succeeded\n");
   }
-  return cli::kDone;
+  if (hook) return cli::kDone;
+  std::fprintf(stderr, "hotbackup-resync: HB-hook-failed: %s\n", hook.error().text().c_str());
+  return cli::kNeedsYou;
 }
 
 Result<int> end(const Session& session, const DrillOptions& options) {

@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/control/test_environment.h"
 #include "common/os/process.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/resync/command.h"
 #include "tools/resync/restore.h"
+#include "tools/resync/post_restore.h"
 #include "tools/resync/restored_place.h"
 #include "tools/resync/slave_restore.h"
 
@@ -24,6 +26,7 @@ struct RestoreOptions {
   std::string owner_map;
   std::string filter;
   bool dry_run = false;
+  bool hook = false;
 };
 
 /// Lines "there here" or "there=here"; '#' begins a comment.
@@ -257,11 +260,29 @@ Result<Restored> Command::try_one(const Chain& chain, const Target& target) {
 /// The best chain; where a file of it proves damaged, the next best.
 Result<int> Command::restore(const Choice& choice) {
   std::optional<Error> first;
+  std::optional<PostRestore> hook;
+  if (options_.into.empty() && here_.settings != nullptr) {
+    hook.emplace(*here_.settings, here_.group.get());
+    HOTBACKUP_TRY(hook->expect());
+  }
   for (const Chain& chain : choice.chains) {
     auto restored = on_slave() ? restore_on_slave(*here_.group, chain, choice.target,
                                                   options_.filter, options_.replace)
                                : try_one(chain, choice.target);
-    if (restored) return after(chain, *restored);
+    if (restored) {
+      if (hook) hook->restored();
+      HOTBACKUP_ASSIGN(const int code, after(chain, *restored));
+      if (!hook) return code;
+      std::vector<std::string> places;
+      for (const auto& one : restored->environments)
+        places.push_back(one.body.name + "=" + one.path);
+      if (const auto ran = hook->run(restored->position.number, places); !ran) {
+        std::fprintf(stderr, "hotbackup-resync: HB-post-restore: %s\n",
+                     ran.error().text().c_str());
+        return cli::kNeedsYou;
+      }
+      return code;
+    }
     if (restored.error().code() != ErrorCode::kCorrupt &&
         restored.error().code() != ErrorCode::kVersion)
       return fail(std::move(restored).error());
@@ -300,7 +321,29 @@ Result<int> Command::after(const Chain& chain, const Restored& restored) {
   return notes_.empty() ? cli::kDone : cli::kNeedsYou;
 }
 
+/// --hook: once more, after it has failed.
+Result<int> run_hook_again(const Session& session, const RestoreOptions& options) {
+  HOTBACKUP_ASSIGN(const auto opened, cli::open_group(session, options.group));
+  HOTBACKUP_TRY(cli::log_command(session, opened->group->directory()));
+  std::vector<std::string> places;
+  for (std::uint32_t n = 1; n <= opened->group->environment_count(); ++n)
+    if (const auto* entry = opened->group->environment(EnvironmentNumber(n));
+        entry != nullptr && !control::is_test_environment(entry->name))
+      places.push_back(std::string(entry->name) + "=" + entry->path);
+  PostRestore hook(*opened->settings, opened->group.get());
+  HOTBACKUP_TRY(hook.run(opened->group->made(), places));
+  const bool any = !opened->settings->post_restore.empty();
+  if (session.json)
+    std::printf("%s\n", Json{{"group", opened->settings->name}, {"hook", any}}.dump().c_str());
+  else
+    std::printf("%s  %s\n", opened->settings->name.c_str(),
+                any ? "post_restore has succeeded" : "there is no post_restore: nothing is due");
+  return cli::kDone;
+}
+
 Result<int> restore(const Session& session, const RestoreOptions& options) {
+  if (options.hook) return run_hook_again(session, options);
+  if (options.from.empty()) return fail(ErrorCode::kConfig, "--from is required");
   if (!options.as.empty() && options.into.empty())
     return fail(ErrorCode::kConfig, "--as NAME needs --into DIR");
   Command command(session, options);
@@ -314,8 +357,7 @@ void add_restore(CLI::App& app, Session& session) {
       "restore", "Restores a group from saves and volumes; needs nothing but the files");
   auto options = std::make_shared<RestoreOptions>();
   command->add_option("--from", options->from, "directory of saves and volumes, file, or -")
-      ->type_name("DIR|FILE|-")
-      ->required();
+      ->type_name("DIR|FILE|-");
   command->add_option("--group", options->group, "where there are several: its name or id");
   command
       ->add_option("--into", options->into,
@@ -334,6 +376,10 @@ void add_restore(CLI::App& app, Session& session) {
                    "shell command the files come through: age -d, gpg -d")
       ->type_name("COMMAND");
   command->add_flag("--dry-run", options->dry_run, "says what would be restored from what");
+  command
+      ->add_flag("--hook", options->hook,
+                 "restores nothing: runs the group's post_restore again, after it has failed")
+      ->excludes("--from");
   command->callback([&session, options] {
     session.action = [&session, options] { return restore(session, *options); };
   });

@@ -28,6 +28,13 @@ keep_journal = "36 h"
 segment_size = "3 MB"
 [group.reports]
 zones = "a 'b' \"c\""
+[group.saves]
+full = "weekly sat 02:05"
+differential = "15 min"
+into = ["/backup/dns", "/mnt/dns"]
+keep = "14 days"
+verify = "read"
+filter = "age -r x"
   [[group.env]]
   name = "zones"
   path = "/var/lib/powerdns/pdns.lmdb*"
@@ -59,6 +66,13 @@ TEST_CASE("what is printed parses to the same configuration") {
   CHECK(a == b);
   CHECK(describe(second) == text);
   CHECK(second.notify.at(0).to == first.notify.at(0).to);
+  const Saves& saves = second.groups.at(0).saves;
+  CHECK(saves.full == Schedule{Schedule::Kind::kWeekly, 6, 125, {}});
+  CHECK(saves.differential == std::chrono::minutes(15));
+  CHECK(saves.into == std::vector<std::string>{"/backup/dns", "/mnt/dns"});
+  CHECK(saves.keep == std::chrono::days(14));
+  CHECK(saves.verify == Verify::kRead);
+  CHECK(text.find("full = \"weekly SAT 02:05\"") != std::string::npos);
   CHECK(second.groups.at(0).reports == first.groups.at(0).reports);
   CHECK(describe(good("[node]\nname='a'\n")).find("[[") == std::string::npos);
 }
