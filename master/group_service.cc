@@ -93,6 +93,8 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       archive_disk_("archive"),
       keeper_(*group_, retention::rules_of(configuration, *group_)),
       archiver_(executor, *group_, configuration, archive_disk_),
+      saves_disk_("saves"),
+      saves_(executor, *group_, configuration, node.configuration.source, saves_disk_),
       context_{executor, *group_, configuration, node.configuration.node.name,
                node.id,  disk_,   node.key},
       unsynced_(executor),
@@ -123,6 +125,7 @@ asio::awaitable<Result<>> GroupService::run() {
   tasks.spawn(call_peers_when_level());
   tasks.spawn(sync_what_nobody_syncs());
   tasks.spawn(archive());
+  tasks.spawn(make_saves());
   tasks.spawn(run_tests());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
@@ -223,6 +226,14 @@ void GroupService::note_sync_failures() {
 // It ends at once without a command, which is no reason for the others to end.
 asio::awaitable<void> GroupService::archive() {
   co_await archiver_.run();
+  net::Signal never(context_.executor);
+  co_await never.wait();
+}
+
+// By this node's own configuration, whatever its role.
+asio::awaitable<void> GroupService::make_saves() {
+  const auto program = roles::administration_program();
+  co_await saves_.run(program);
   net::Signal never(context_.executor);
   co_await never.wait();
 }

@@ -7,6 +7,7 @@
 
 #include "common/retention/archiver.h"
 #include "common/retention/journal_keeper.h"
+#include "common/retention/save_schedule.h"
 #include "common/service/server.h"
 #include "master/environment_watch.h"
 #include "master/peer_caller.h"
@@ -39,6 +40,7 @@ class GroupService {
   void note_sync_failures();
   asio::awaitable<void> sync_what_nobody_syncs();
   asio::awaitable<void> archive();
+  asio::awaitable<void> make_saves();
   asio::awaitable<void> run_tests();
   bool still_serving() const;
 
@@ -52,6 +54,8 @@ class GroupService {
   retention::JournalKeeper keeper_;     // housekeeper
   std::vector<std::string> forgotten_;  // by the last look_after()
   retention::Archiver archiver_;
+  net::Worker saves_disk_;
+  retention::SaveSchedule saves_;
   const GroupContext context_;
   std::list<PeerCaller> callers_;
   net::Signal unsynced_;

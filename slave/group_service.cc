@@ -12,6 +12,7 @@
 
 #include "common/journal/reader.h"
 #include "common/journal/segment.h"
+#include "common/roles/compare_child.h"
 #include "common/roles/peers.h"
 #include "common/service/waiting_rules.h"
 #include "slave/applied_file.h"
@@ -107,6 +108,8 @@ GroupService::GroupService(asio::any_io_executor executor, const service::Node& 
       keeper_(*group_, retention::rules_of(configuration, *group_)),
       archive_disk_("archive"),
       archiver_(executor, *group_, configuration, archive_disk_),
+      saves_disk_("saves"),
+      saves_(executor, *group_, configuration, node.configuration.source, saves_disk_),
       copies_(*group_),
       session_left_(executor),
       self_(std::make_shared<GroupService*>(this)),
@@ -149,6 +152,7 @@ asio::awaitable<Result<>> GroupService::run() {
   tasks.spawn(watch_role());
   tasks.spawn(watch_way_home());
   tasks.spawn(archive());
+  tasks.spawn(make_saves());
   co_await asio::this_coro::throw_if_cancelled(false);
   Result<> ended = co_await tasks.join();
   co_await asio::this_coro::throw_if_cancelled(false);
@@ -387,6 +391,14 @@ Result<> GroupService::mend_applier() {
 // It ends at once without a command, which is no reason for the others to end.
 asio::awaitable<void> GroupService::archive() {
   co_await archiver_.run();
+  net::Signal never(executor_);
+  co_await never.wait();
+}
+
+// By this node's own configuration, whatever its role.
+asio::awaitable<void> GroupService::make_saves() {
+  const auto program = roles::administration_program();
+  co_await saves_.run(program);
   net::Signal never(executor_);
   co_await never.wait();
 }

@@ -12,6 +12,7 @@
 #include "common/net/worker.h"
 #include "common/retention/archiver.h"
 #include "common/retention/journal_keeper.h"
+#include "common/retention/save_schedule.h"
 #include "common/service/server.h"
 #include "slave/applier.h"
 #include "slave/copies.h"
@@ -94,6 +95,7 @@ class GroupService {
   asio::awaitable<Result<>> settle();
   asio::awaitable<void> tell_of_demotion();
   asio::awaitable<void> archive();
+  asio::awaitable<void> make_saves();
   bool still_serving() const;
   void note_disk(const Error* error);
   void clear_old_failure();
@@ -115,6 +117,8 @@ class GroupService {
   retention::JournalKeeper keeper_;  // housekeeper
   net::Worker archive_disk_;
   retention::Archiver archiver_;
+  net::Worker saves_disk_;
+  retention::SaveSchedule saves_;
   Copies copies_;
   Session* session_ = nullptr;
   bool replacing_ = false;  // a caller waits for the older session's end

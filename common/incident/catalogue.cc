@@ -121,6 +121,20 @@ constexpr Entry kCatalogue[] = {
      "The keep-local rules of two nodes differ, so nothing is sent between them.",
      "make keep_local equal in both configurations and type hotbackup init GROUP --role ROLE again "
      "on both nodes"},
+    {"HB-save-failed", kError,
+     "A save of [group.saves], a volume, or its verification failed at one place; what proved "
+     "damaged is marked invalid and no restore takes it.",
+     "mend what the text names; it is tried again by itself. What can be restored: hotbackup saves "
+     "GROUP"},
+    {"HB-save-one-place", kWarning,
+     "Several places are configured, and the newest verified save stands in one of them only.",
+     "mend what the text names of the other places; hotbackup saves GROUP --plan says when it is "
+     "tried again"},
+    {"HB-save-slow", kWarning, "A save with its verification takes longer than its period.",
+     "give [group.saves] full a longer period, a faster place, or a cheaper verify"},
+    {"HB-save-too-old", kError, "The newest verified save is older than two of its periods.",
+     "see why: hotbackup saves GROUP --plan; by hand: hotbackup save GROUP --into DIR, then "
+     "hotbackup check DIR --record"},
     {"HB-server-down", kError, "The server of this group does not run.",
      "start it: systemctl start the service that the text names; its log says how it ended"},
     {"HB-slave-ahead", kError,

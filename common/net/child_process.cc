@@ -2,6 +2,7 @@
 #include "common/net/child_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -66,6 +67,7 @@ class Child {
   /// Kills what still runs; how the child ended.
   int reap() {
     if (pid_ <= 0) return status_;
+    if (grace_.count() != 0) ask_to_end();
     ::kill(-pid_, SIGKILL);
     while (::waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
     }
@@ -74,8 +76,18 @@ class Child {
   }
 
  private:
+  void ask_to_end() {
+    const auto ended = handle();
+    if (!ended) return;
+    ::kill(-pid_, SIGTERM);
+    pollfd ready{ended->get(), POLLIN, 0};
+    while (::poll(&ready, 1, static_cast<int>(grace_.count())) < 0 && errno == EINTR) {
+    }
+  }
+
   pid_t pid_ = -1;
   int status_ = 0;
+  std::chrono::milliseconds grace_{};
 };
 
 std::vector<std::string> environment_of(const Command& command) {
@@ -121,6 +133,7 @@ Result<> Child::start(const Command& command, int stderr_fd) {
   ::posix_spawnattr_destroy(&attributes);
   if (error != 0) return fail_errno("starting " + command.shell, error);
   pid_ = pid;
+  grace_ = command.grace;
   return {};
 }
 

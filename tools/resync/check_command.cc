@@ -5,7 +5,9 @@
 
 #include "common/journal/scan.h"
 #include "common/journal/segment.h"
+#include "tools/resync/check.h"
 #include "tools/resync/command.h"
+#include "tools/resync/filtered.h"
 #include "tools/resync/found.h"
 #include "tools/resync/places.h"
 #include "tools/resync/save_reader.h"
@@ -18,14 +20,6 @@ struct CheckOptions {
   std::vector<std::string> files;
   std::string filter;
   bool record = false;
-};
-
-struct Checked {
-  std::string path;
-  std::string kind;
-  std::string what;  // "dns at 42", "dns 1..42"
-  std::uint64_t bytes = 0;
-  std::vector<ContainerReader::Damage> damage;
 };
 
 /// Frames of a volume: whole, and each follows on from the one before.
@@ -126,11 +120,42 @@ Result<> check_segment(const std::string& path, Checked& checked) {
   return {};
 }
 
-Result<Checked> check_one(const std::string& path, const std::string& filter) {
+/// Only what the filter made can be seen.
+Result<> check_unread(const Found& found, Checked& checked) {
+  HOTBACKUP_ASSIGN(const auto info, read_info(found.path));
+  checked.kind = found.volume ? "volume" : "save";
+  checked.how = "filtered";
+  checked.bytes = found.bytes;
+  checked.what = found.group() + (found.volume ? " updates " + human_count(found.first()) + " … " +
+                                                     human_count(found.last())
+                                               : " at update " + human_count(found.number()));
+  HOTBACKUP_ASSIGN(auto damage, check_filtered(found.path, info));
+  for (auto& place : damage) checked.damage.push_back({place.offset, std::move(place.text)});
+  return {};
+}
+
+}  // namespace
+
+Result<Checked> check_file(const std::string& path, const std::string& filter) {
   Checked checked;
   checked.path = path;
-  const auto done = path.ends_with(".hbj") ? check_segment(path, checked)
-                                           : check_container(path, filter, checked);
+  const auto look = [&]() -> Result<> {
+    if (path.ends_with(".hbj")) return check_segment(path, checked);
+    if (path == "-") return check_container(path, filter, checked);
+    const Found found = look_at(path);
+    if (found.filtered && filter.empty()) return check_unread(found, checked);
+    // One that lies open needs no key; what nothing is known of may need it.
+    if (!found.filtered)
+      return check_container(path, found.head.empty() ? filter : "", checked);
+    // The filter may fail on what is damaged without saying where, or overlook it.
+    HOTBACKUP_TRY(check_unread(found, checked));
+    if (!checked.damage.empty()) return {};
+    HOTBACKUP_TRY(check_container(path, filter, checked));
+    checked.how = "read";
+    checked.bytes = found.bytes;
+    return {};
+  };
+  const auto done = look();
   if (done) return checked;
   // Not to be able to read it at all is a failure of the check; to read nonsense is a find.
   if (done.error().code() != ErrorCode::kCorrupt && done.error().code() != ErrorCode::kVersion)
@@ -138,6 +163,8 @@ Result<Checked> check_one(const std::string& path, const std::string& filter) {
   checked.damage.push_back({0, done.error().text()});
   return checked;
 }
+
+namespace {
 
 Result<std::vector<std::string>> named_files(const std::vector<std::string>& words) {
   std::vector<std::string> files;
@@ -167,7 +194,7 @@ Json to_json(const Checked& one) {
   for (const auto& place : one.damage)
     damage.push_back(Json{{"offset", place.offset}, {"text", place.text}});
   return Json{{"path", one.path},   {"kind", one.kind},         {"what", one.what},
-              {"bytes", one.bytes}, {"ok", one.damage.empty()}, {"damage", std::move(damage)}};
+              {"bytes", one.bytes}, {"how", one.how}, {"ok", one.damage.empty()}, {"damage", std::move(damage)}};
 }
 
 Result<int> check(const Session& session, const CheckOptions& options) {
@@ -175,15 +202,16 @@ Result<int> check(const Session& session, const CheckOptions& options) {
   Json list = Json::array();
   bool found = false;
   for (const std::string& path : files) {
-    HOTBACKUP_ASSIGN(const Checked one, check_one(path, options.filter));
+    HOTBACKUP_ASSIGN(const Checked one, check_file(path, options.filter));
     found = found || !one.damage.empty();
     list.push_back(to_json(one));
     if (options.record && one.damage.empty() && one.kind != "segment")
-      HOTBACKUP_TRY(write_verified(path, one.bytes, "read"));
+      HOTBACKUP_TRY(write_verified(path, one.bytes, one.how));
     if (session.json) continue;
     if (one.damage.empty())
-      std::printf("%s: good, %s of %s (%s)\n", path.c_str(), one.kind.c_str(), one.what.c_str(),
-                  human_bytes(one.bytes).c_str());
+      std::printf("%s: good, %s of %s (%s%s)\n", path.c_str(), one.kind.c_str(), one.what.c_str(),
+                  human_bytes(one.bytes).c_str(),
+                  one.how == "filtered" ? "; its bytes, not what is behind its filter" : "");
     for (const auto& place : one.damage)
       std::printf("%s: damaged at byte %llu: %s\n", path.c_str(),
                   static_cast<unsigned long long>(place.offset), place.text.c_str());

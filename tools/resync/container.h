@@ -57,6 +57,11 @@ class Sink {
  public:
   virtual ~Sink() = default;
   virtual Result<> write(std::string_view bytes) = 0;
+  /// What was written, for those who cannot read it back: a filtered file gets it beside it.
+  virtual void describe(const Json& head, const Json& end) {
+    (void)head;
+    (void)end;
+  }
   /// Durable, and under its name, when it returns. Destroyed before, nothing of it stays.
   virtual Result<> finish() = 0;
 };

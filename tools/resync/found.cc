@@ -6,17 +6,48 @@
 #include <set>
 
 #include "common/journal/point.h"
+#include "tools/resync/filtered.h"
+#include "tools/resync/places.h"
+#include "tools/resync/segment_volume.h"
 
 namespace hotbackup::resync {
 namespace {
 
+/// A file that is no container is one that went through a filter, where FILE.info says so.
+bool look_at_info(Found& found) {
+  auto info = read_info(found.path);
+  if (!info) {
+    if (info.error().code() == ErrorCode::kNotFound) return false;
+    found.problem = info.error().text();
+    return true;
+  }
+  std::error_code error;
+  found.bytes = std::filesystem::file_size(found.path, error);
+  if (error || found.bytes != info->bytes) {
+    found.problem = found.path + " is not as long as it was written";
+    return true;
+  }
+  found.filtered = true;
+  found.volume = info->kind == ContainerKind::kVolume;
+  found.head = std::move(info->head);
+  found.end = std::move(info->end);
+  return true;
+}
+
+}  // namespace
+
 Found look_at(const std::string& path) {
+  if (path.ends_with(".hbj")) return look_at_segment(path);
   Found found;
   found.path = path;
   found.volume = path.ends_with(".hbv");
+  if (const auto invalid = read_invalid(path))
+    found.problem = path + " was marked invalid at " + invalid->value("time", "") + ": " +
+                    invalid->value("text", "");
   auto summary = read_summary(path);
   if (!summary) {
-    found.problem = summary.error().text();
+    if (summary.error().code() == ErrorCode::kCorrupt && look_at_info(found)) return found;
+    if (found.problem.empty()) found.problem = summary.error().text();
     return found;
   }
   found.volume = summary->head.kind == ContainerKind::kVolume;
@@ -26,9 +57,7 @@ Found look_at(const std::string& path) {
   return found;
 }
 
-}  // namespace
-
-Result<std::vector<Found>> find_files(const std::vector<std::string>& from) {
+Result<std::vector<Found>> find_files(const std::vector<std::string>& from, Segments segments) {
   std::vector<Found> found;
   for (const std::string& path : from) {
     std::error_code error;
@@ -40,10 +69,19 @@ Result<std::vector<Found>> find_files(const std::vector<std::string>& from) {
     }
     for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
       const std::string file = entry.path();
-      if (file.ends_with(".hbs") || file.ends_with(".hbv")) found.push_back(look_at(file));
+      if (file.ends_with(".hbs") || file.ends_with(".hbv") ||
+          (segments == Segments::kTake && file.ends_with(".hbj")))
+        found.push_back(look_at(file));
     }
     if (error) return fail_errno("listing " + path, error.value());
   }
+  std::erase_if(found, [](const Found& one) {
+    return one.segment && one.problem.empty() && one.last() < one.first();
+  });
+  for (Found& segment : found)
+    for (const Found& one : found)
+      if (segment.segment && !one.segment && one.group_id() == segment.group_id())
+        segment.head["group"] = one.group();
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return std::tuple(a.volume, a.number(), a.first(), a.time_ns(), a.path) <
            std::tuple(b.volume, b.number(), b.first(), b.time_ns(), b.path);
@@ -56,7 +94,7 @@ Result<std::string> choose_group(const std::vector<Found>& found, const std::str
   std::set<std::string> names;
   for (const Found& one : found) {
     if (!one.problem.empty()) continue;
-    names.insert(one.group());
+    if (!one.group().empty()) names.insert(one.group());
     if (wanted.empty() || one.group() == wanted || one.group_id() == wanted)
       ids.insert(one.group_id());
   }

@@ -2,6 +2,7 @@
 // Saves and volumes that lie in a directory, from the files alone.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@ namespace hotbackup::resync {
 struct Found {
   std::string path;
   bool volume = false;
+  bool segment = false;   // of a journal, kept by the archive command: a volume, too
+  bool filtered = false;  // known by its FILE.info; only its filter can read it
   std::string problem;  // why it cannot be used; then the rest may be empty
   std::uint64_t bytes = 0;
   Json head;
@@ -24,11 +27,19 @@ struct Found {
   std::uint64_t number() const { return head.value("number", std::uint64_t{0}); }
   std::uint64_t first() const { return head.value("first", std::uint64_t{0}); }
   std::uint64_t last() const { return end.value("last", std::uint64_t{0}); }
+  /// The filter to read it through, of the one that was named for what is filtered.
+  std::string filter(const std::string& named) const { return filtered ? named : ""; }
   std::int64_t time_ns() const { return head.value("time_ns", std::int64_t{0}); }
 };
 
-/// Saves by number and time, then volumes by first number. `from`: directories, files.
-Result<std::vector<Found>> find_files(const std::vector<std::string>& from);
+/// Saves by number and time, then volumes by first number. `from`: directories, files. Segments in
+/// directories are read to their end, where they are wanted.
+enum class Segments { kLeaveOut, kTake };
+Result<std::vector<Found>> find_files(const std::vector<std::string>& from,
+                                      Segments segments = Segments::kLeaveOut);
+
+/// One file, as find_files() does.
+Found look_at(const std::string& path);
 
 /// Of which group the command speaks: kConfig where there are several and none is named,
 /// kNotFound where there is none. Returns its id.

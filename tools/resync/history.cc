@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "tools/resync/frames.h"
+#include "tools/resync/segment_volume.h"
 #include "tools/resync/streams.h"
 
 namespace hotbackup::resync {
@@ -144,6 +145,49 @@ Result<Choice> choose_chains(const std::vector<Found>& found, const std::string&
   return choice;
 }
 
+namespace {
+
+/// A container or a segment as frames.
+struct OpenVolume {
+  const Found& file;
+  std::unique_ptr<ContainerReader> reader;  // none: a segment
+  GroupId group;
+  UpdateNumber first;
+  ChainHash before;
+
+  static Result<OpenVolume> open(const Found& file, const std::string& filter) {
+    OpenVolume volume{file, nullptr, {}, {}, {}};
+    Json head = file.head;
+    if (!file.segment) {
+      HOTBACKUP_ASSIGN(auto source, open_source(file.path, file.filter(filter)));
+      HOTBACKUP_ASSIGN(volume.reader, ContainerReader::open(std::move(source), file.path));
+      head = volume.reader->head().text;
+    }
+    HOTBACKUP_ASSIGN(volume.group, GroupId::from_hex(head.value("group_id", "")));
+    HOTBACKUP_ASSIGN(volume.before, chain_from_hex(head.value("chain", "")));
+    volume.first = UpdateNumber(head.value("first", std::uint64_t{1}));
+    return volume;
+  }
+
+  /// Whatever is wrong names the file.
+  Result<> each(const std::function<Result<>(const journal::FrameView&)>& visit) const {
+    if (!reader) {
+      auto read = read_segment(file, visit);
+      if (!read) return fail(std::move(read).error().with_context(file.path));
+      return read;
+    }
+    for (;;) {
+      HOTBACKUP_ASSIGN(const auto block, reader->next());
+      if (!block) return {};
+      if (block->kind != BlockKind::kFrames) continue;
+      auto read = each_frame(block->raw, visit);
+      if (!read) return fail(std::move(read).error().with_context(file.path));
+    }
+  }
+};
+
+}  // namespace
+
 bool Until::takes(const journal::FrameHeader& header) const {
   switch (target_.kind) {
     case Target::Kind::kNumber:
@@ -163,38 +207,32 @@ Result<> read_volumes(const std::vector<const Found*>& volumes, const Position& 
   UpdateNumber next = from.number.next();
   std::optional<ChainHash> chain = from.chain;
   for (const Found* volume : volumes) {
-    HOTBACKUP_ASSIGN(auto source, open_source(volume->path, filter));
-    HOTBACKUP_ASSIGN(auto reader, ContainerReader::open(std::move(source), volume->path));
-    const Json& head = reader->head().text;
-    HOTBACKUP_ASSIGN(const auto group, GroupId::from_hex(head.value("group_id", "")));
-    HOTBACKUP_ASSIGN(const auto before, chain_from_hex(head.value("chain", "")));
-    const UpdateNumber first(head.value("first", std::uint64_t{1}));
-    if (first > next)
+    if (volume->filtered && filter.empty())
+      return fail(ErrorCode::kConfig, volume->path + " went through a filter: --filter names the "
+                                                     "command that brings it back");
+    HOTBACKUP_ASSIGN(auto opened, OpenVolume::open(*volume, filter));
+    if (opened.first > next)
       return fail(ErrorCode::kGap, volume->path + " begins with update " +
-                                       std::to_string(first.value) + ": " +
+                                       std::to_string(opened.first.value) + ": " +
                                        std::to_string(next.value) + " was due");
-    journal::FrameSequence sequence(group, first, before);
+    journal::FrameSequence sequence(opened.group, opened.first, opened.before);
     bool more = true;
-    for (;;) {
-      HOTBACKUP_ASSIGN(const auto block, reader->next());
-      if (!block) break;
-      if (block->kind != BlockKind::kFrames) continue;
-      auto read = each_frame(block->raw, [&](const journal::FrameView& frame) -> Result<> {
-        const bool starts = sequence.at_boundary();
-        if (starts && sequence.next_number() == next && chain && sequence.chain() != *chain)
-          return fail(ErrorCode::kDiverged, "update " + std::to_string(next.value) +
-                                                " does not follow the history before it");
-        HOTBACKUP_TRY(sequence.accept(frame));
-        if (!more || frame.header.number < next) return {};
+    const auto read = opened.each([&](const journal::FrameView& frame) -> Result<> {
+      const bool starts = sequence.at_boundary();
+      if (starts && sequence.next_number() == next && chain && sequence.chain() != *chain)
+        return fail(ErrorCode::kDiverged, "update " + std::to_string(next.value) +
+                                              " does not follow the history before it");
+      HOTBACKUP_TRY(sequence.accept(frame));
+      if (more && frame.header.number >= next) {
         HOTBACKUP_ASSIGN(more, visit(frame));
-        return {};
-      });
-      if (!read) return fail(std::move(read).error().with_context(volume->path));
+      }
       if (sequence.at_boundary() && sequence.next_number() > next) {
         next = sequence.next_number();
         chain = sequence.chain();
       }
-    }
+      return {};
+    });
+    if (!read) return fail(read.error());
     if (!sequence.at_boundary())
       return fail(ErrorCode::kCorrupt, volume->path + " ends inside an update");
     if (!more) return {};

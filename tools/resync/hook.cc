@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "common/base/clock.h"
+#include "tools/resync/streams.h"
 
 namespace hotbackup::resync {
 
@@ -35,9 +36,11 @@ Result<> run_hook(const std::string& command, const std::string& event, const st
     const pid_t got = ::waitpid(pid, &status, WNOHANG);
     if (got == pid) break;
     if (got < 0 && errno != EINTR) return fail_errno("waiting for " + event);
-    if (std::chrono::steady_clock::now() > end) {
+    const bool stopping = stop_requested().load();
+    if (stopping || std::chrono::steady_clock::now() > end) {
       ::kill(-pid, SIGKILL);
       ::waitpid(pid, &status, 0);
+      if (stopping) return fail(ErrorCode::kCancelled, event + " was ended: " + command);
       return fail(ErrorCode::kTimeout, event + " took longer than " + std::to_string(most.count()) +
                                            " s and was ended: " + command);
     }

@@ -304,7 +304,7 @@ Result<std::vector<const Found*>> Command::wanted_volumes(const std::string& id,
 }
 
 Result<> Command::load_what_is_there() {
-  HOTBACKUP_ASSIGN(found_, find_files(options_.from));
+  HOTBACKUP_ASSIGN(found_, find_files(options_.from, Segments::kTake));
   HOTBACKUP_ASSIGN(const auto volumes, wanted_volumes(receiver_->id().to_hex(), at_.number));
   if (volumes.empty()) return {};
   Target target = target_;
@@ -372,7 +372,7 @@ int Command::report() const {
 }
 
 Result<int> Command::list() {
-  HOTBACKUP_ASSIGN(found_, find_files(options_.from));
+  HOTBACKUP_ASSIGN(found_, find_files(options_.from, Segments::kTake));
   HOTBACKUP_ASSIGN(const auto id, choose_group(found_, options_.group));
   std::vector<const Found*> volumes;
   std::string group;

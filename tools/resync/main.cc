@@ -36,6 +36,7 @@ int run(int count, char** words) {
   resync::add_tail(app, session);
   resync::add_drill(app, session);
   resync::add_failback(app, session);
+  resync::add_scheduled(app, session);
   cli::add_recover(app, session);
   try {
     app.parse(count, words);

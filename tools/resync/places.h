@@ -19,4 +19,15 @@ Result<> note_place(control::Group& group, const std::string& directory);
 std::optional<Json> read_verified(const std::string& path);
 Result<> write_verified(const std::string& path, std::uint64_t bytes, const std::string& how);
 
+/// FILE.invalid: when, how and why a file was found to be of no use: {time, how, bytes, text}. It
+/// is passed over by restores until the same verification finds it good, or the mark is removed.
+std::optional<Json> read_invalid(const std::string& path);
+Result<> write_invalid(const std::string& path, const std::string& how, const std::string& why);
+
+/// The file, then what lies beside it.
+Result<> remove_saved(const std::string& path);
+
+inline constexpr char kVerifiedSuffix[] = ".verified";
+inline constexpr char kInvalidSuffix[] = ".invalid";
+
 }  // namespace hotbackup::resync

@@ -81,7 +81,7 @@ Result<> Restore::take(const Block& block) {
 }
 
 Result<> Restore::build(const Chain& chain) {
-  HOTBACKUP_ASSIGN(auto reader, SaveReader::open(chain.save->path, way_.filter));
+  HOTBACKUP_ASSIGN(auto reader, SaveReader::open(chain.save->path, chain.save->filter(way_.filter)));
   restored_.head = reader->head();
   files_ = std::make_unique<CarriedFiles>(way_.files_root, way_.owners);
   HOTBACKUP_ASSIGN(const auto hash, chain_from_hex(restored_.head.value("chain", "")));
@@ -97,6 +97,7 @@ Result<> Restore::build(const Chain& chain) {
     bytes += block->raw.size();
     progress.at(restored_.items, bytes);
   }
+  restored_.end = reader->end();
   HOTBACKUP_TRY(files_->check(reader->end().value("files", Json::array())));
   restored_.content_hash = reader->end().value("content_hash", "");
   for (const auto& [number, target] : targets_) HOTBACKUP_TRY(target->complete());

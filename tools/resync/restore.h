@@ -39,6 +39,7 @@ struct Restored {
     std::vector<pid_t> programs;  // that had it open
   };
   Json head;
+  Json end;
   Position position;
   std::vector<Environment> environments;
   std::uint64_t items = 0;    // of the save

@@ -162,6 +162,7 @@ class Command {
 
  private:
   Result<Choice> choose();
+  Result<> require_filter(const Chain& chain) const;
   Result<> look_at_this_node();
   Result<int> print_plan(const Choice& choice);
   bool on_slave() const { return here_.group && here_.group->role() == control::Role::kSlave; }
@@ -179,13 +180,27 @@ class Command {
   std::vector<std::string> notes_;
 };
 
+/// What nobody can read is no damage.
+Result<> Command::require_filter(const Chain& chain) const {
+  const Found* filtered = chain.save->filtered ? chain.save : nullptr;
+  for (const Found* volume : chain.volumes)
+    if (volume->filtered) filtered = volume;
+  if (filtered == nullptr || !options_.filter.empty() || options_.dry_run) return {};
+  return fail(ErrorCode::kConfig, filtered->path +
+                                      " went through a filter: --filter names the command that "
+                                      "brings it back, such as 'age -d -i FILE'");
+}
+
 /// From a pipe there is nothing to choose, and nothing to see before it is read.
 Result<Choice> Command::choose() {
-  const bool opaque = options_.from.front() == "-" || !options_.filter.empty();
-  if (opaque && options_.from.size() == 1 &&
-      !std::filesystem::is_directory(options_.from.front())) {
+  const std::string& only = options_.from.front();
+  const bool opaque =
+      only == "-" || (!options_.filter.empty() && !std::filesystem::is_directory(only) &&
+                      !look_at(only).problem.empty());
+  if (opaque && options_.from.size() == 1) {
     found_.resize(1);
-    found_[0].path = options_.from.front();
+    found_[0].path = only;
+    found_[0].filtered = true;  // where a filter is named
     found_[0].head = Json{{"group", options_.group}};
     Choice choice;
     choice.target = target_;
@@ -194,9 +209,11 @@ Result<Choice> Command::choose() {
       return fail(ErrorCode::kConfig, "--until needs saves and volumes in files");
     return choice;
   }
-  HOTBACKUP_ASSIGN(found_, find_files(options_.from));
+  HOTBACKUP_ASSIGN(found_, find_files(options_.from, Segments::kTake));
   HOTBACKUP_ASSIGN(const auto id, choose_group(found_, options_.group));
-  return choose_chains(found_, id, target_);
+  HOTBACKUP_ASSIGN(auto choice, choose_chains(found_, id, target_));
+  HOTBACKUP_TRY(require_filter(choice.chains.front()));
+  return choice;
 }
 
 Result<> Command::look_at_this_node() {

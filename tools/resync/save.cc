@@ -226,6 +226,7 @@ Result<SaveReport> Save::write(Sink& sink, const SaveLimits& limits) {
   end["environments"] = std::move(environments);
   end["files"] = std::move(files);
   HOTBACKUP_TRY(writer->end(end));
+  sink.describe(report.head, end);
   report.bytes = writer->bytes();
   return report;
 }

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <set>
 
-#include "common/os/file.h"
 #include "tools/resync/command.h"
 #include "tools/resync/history.h"
 #include "tools/resync/places.h"
@@ -16,10 +15,12 @@ namespace {
 struct SavesOptions {
   std::string group;
   std::vector<std::string> from;
+  bool plan = false;
 };
 
 Json describe(const Found& one) {
-  Json json{{"kind", one.volume ? "volume" : "save"}, {"path", one.path}};
+  Json json{{"kind", one.segment ? "segment" : one.volume ? "volume" : "save"},
+            {"path", one.path}};
   if (!one.problem.empty()) {
     json["problem"] = one.problem;
     return json;
@@ -35,6 +36,7 @@ Json describe(const Found& one) {
   }
   json["time"] = one.head.value("time", "");
   json["bytes"] = one.bytes;
+  if (one.filtered) json["filtered"] = true;
   const auto verified = read_verified(one.path);
   json["verified"] = verified ? Json((*verified).value("time", "")) : Json();
   if (verified) json["verified_how"] = verified->value("how", "");
@@ -51,7 +53,7 @@ void print(const Found& one) {
       verified ? "verified (" + verified->value("how", "") + ") " + verified->value("time", "")
                : "not verified";
   if (one.volume)
-    std::printf("volume  %s … %s  %s  %s  %s  %s\n", human_count(one.first()).c_str(),
+    std::printf("%s %s … %s  %s  %s  %s  %s\n", one.segment ? "segment" : "volume ", human_count(one.first()).c_str(),
                 human_count(one.last()).c_str(), one.head.value("time", "").c_str(),
                 human_bytes(one.bytes).c_str(), one.path.c_str(), seen.c_str());
   else
@@ -61,16 +63,21 @@ void print(const Found& one) {
 }
 
 Result<int> saves(const Session& session, const SavesOptions& options) {
+  if (options.plan) return print_saves_plan(session, options.group);
   std::vector<std::string> from = options.from;
   if (from.empty()) {
     HOTBACKUP_ASSIGN(const auto opened, cli::open_group(session, options.group));
     HOTBACKUP_ASSIGN(from, known_places(*opened->group));
+    for (const std::string& place : opened->settings->saves.into)
+      if (std::filesystem::is_directory(place) &&
+          std::find(from.begin(), from.end(), place) == from.end())
+        from.push_back(place);
     if (from.empty())
       return fail(ErrorCode::kNotFound, "group " + opened->settings->name +
                                             " was not saved into a directory yet; --from names "
                                             "one");
   }
-  HOTBACKUP_ASSIGN(const auto found, find_files(from));
+  HOTBACKUP_ASSIGN(const auto found, find_files(from, Segments::kTake));
   std::vector<std::string> interrupted;
   for (const std::string& place : from)
     for (const std::string& path : interrupted_in(place)) interrupted.push_back(path);
@@ -106,51 +113,6 @@ Result<int> saves(const Session& session, const SavesOptions& options) {
 
 }  // namespace
 
-Result<std::vector<std::string>> known_places(control::Group& group) {
-  std::vector<std::string> places;
-  const auto text = os::read_file(group.directory() + "/save-places");
-  if (!text && text.error().code() == ErrorCode::kNotFound) return places;
-  if (!text) return fail(text.error());
-  std::string line;
-  for (const char c : *text) {
-    if (c != '\n') {
-      line += c;
-      continue;
-    }
-    std::error_code error;
-    if (std::filesystem::is_directory(line, error)) places.push_back(line);
-    line.clear();
-  }
-  return places;
-}
-
-Result<> note_place(control::Group& group, const std::string& directory) {
-  const std::string place = std::filesystem::absolute(directory).lexically_normal();
-  HOTBACKUP_ASSIGN(auto places, known_places(group));
-  if (std::find(places.begin(), places.end(), place) != places.end() ||
-      place.find('\n') != std::string::npos)
-    return {};
-  places.push_back(place);
-  std::string text;
-  for (const std::string& one : places) text += one + "\n";
-  return os::replace_file(group.directory() + "/save-places", text, group.permissions());
-}
-
-std::optional<Json> read_verified(const std::string& path) {
-  const auto text = os::read_file(path + ".verified");
-  const auto summary = read_summary(path);
-  if (!text || !summary) return std::nullopt;
-  Json json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || json.value("bytes", std::uint64_t{0}) != summary->bytes)
-    return std::nullopt;
-  return json;
-}
-
-Result<> write_verified(const std::string& path, std::uint64_t bytes, const std::string& how) {
-  const Json json{{"time", iso8601(wall_now())}, {"how", how}, {"bytes", bytes}};
-  return os::replace_file(path + ".verified", json.dump() + "\n", {.mode = 0640});
-}
-
 void add_saves(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand(
       "saves", "Saves and volumes: number, time, size, place; what can be restored");
@@ -158,6 +120,10 @@ void add_saves(CLI::App& app, Session& session) {
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_option("--from", options->from,
                       "directories (default: those that save and export have written to)");
+  command
+      ->add_flag("--plan", options->plan,
+                 "what [group.saves] does next, the space it takes, what goes then")
+      ->excludes("--from");
   command->callback([&session, options] {
     session.action = [&session, options] { return saves(session, *options); };
   });

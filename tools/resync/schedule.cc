@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
+#include <set>
 
 #include "common/base/clock.h"
 
@@ -37,18 +39,21 @@ bool on_weekday(const config::Schedule& schedule, std::int64_t time_ns) {
   return static_cast<unsigned>(local.tm_wday) == schedule.weekday;
 }
 
-/// How far a save and valid volumes reach.
-std::uint64_t reach(const SaveFact& save, const std::vector<SaveFact>& files) {
-  std::uint64_t last = save.last;
-  for (bool more = true; more;) {
-    more = false;
-    for (const SaveFact& one : files)
-      if (one.volume && one.valid && one.first <= last + 1 && one.last > last) {
-        last = one.last;
-        more = true;
-      }
+/// How far each valid save and the valid volumes reach.
+std::map<const SaveFact*, std::uint64_t> reach_of_saves(const std::vector<SaveFact>& files) {
+  std::vector<const SaveFact*> volumes;
+  for (const SaveFact& one : files)
+    if (one.volume && one.valid) volumes.push_back(&one);
+  std::ranges::sort(volumes, {}, &SaveFact::first);
+  std::map<const SaveFact*, std::uint64_t> reaches;
+  for (const SaveFact& save : files) {
+    if (save.volume || !save.valid) continue;
+    std::uint64_t last = save.last;
+    for (const SaveFact* volume : volumes)
+      if (volume->first <= last + 1) last = std::max(last, volume->last);
+    reaches[&save] = last;
   }
-  return last;
+  return reaches;
 }
 
 std::int64_t newest_full(const SavePlace& place, std::int64_t now_ns, bool valid) {
@@ -146,34 +151,43 @@ Due what_is_due(const config::Saves& saves, const std::vector<SavePlace>& places
 }
 
 // Saves stay while they are young; besides, the newest one (by number, by time, and of those that
-// were verified), and the one that a young volume needs.
+// were verified), and those that a young volume needs.
 std::vector<std::string> removable(const std::vector<SaveFact>& files,
                                    std::chrono::milliseconds keep, std::int64_t now_ns) {
   const std::int64_t cutoff = now_ns - Nanoseconds(keep).count();
+  const auto young = [cutoff](const SaveFact& one) { return one.time_ns >= cutoff; };
+  const auto reaches = reach_of_saves(files);
   const SaveFact* highest = nullptr;
   const SaveFact* newest = nullptr;
   const SaveFact* verified = nullptr;
-  const SaveFact* base = nullptr;  // the newest of the old ones
-  for (const SaveFact& one : files) {
-    if (one.volume || !one.valid) continue;
-    if (highest == nullptr || one.last > highest->last) highest = &one;
-    if (newest == nullptr || one.time_ns > newest->time_ns) newest = &one;
-    if (one.verified && (verified == nullptr || one.time_ns > verified->time_ns)) verified = &one;
-    if (one.time_ns < cutoff && (base == nullptr || one.last > base->last)) base = &one;
+  for (const auto& [save, last] : reaches) {
+    if (highest == nullptr || save->last > highest->last) highest = save;
+    if (newest == nullptr || save->time_ns > newest->time_ns) newest = save;
+    if (save->verified && (verified == nullptr || save->time_ns > verified->time_ns))
+      verified = save;
   }
-  const auto young = [&](const SaveFact& one) { return one.time_ns >= cutoff; };
-  const bool base_needed = base != nullptr && std::ranges::any_of(files, [&](const SaveFact& one) {
-    return one.volume && one.valid && young(one) && one.last > base->last &&
-           one.first <= reach(*base, files);
-  });
+  std::set<const SaveFact*> kept;
+  for (const SaveFact& one : files)
+    if (!one.volume && (young(one) || &one == highest || &one == newest || &one == verified))
+      kept.insert(&one);
+  for (const SaveFact& one : files) {
+    if (!one.volume || !one.valid || !young(one)) continue;
+    const SaveFact* best = nullptr;
+    for (const auto& [save, last] : reaches) {
+      if (save->last > one.last || last < one.last) continue;
+      if (best == nullptr || kept.contains(save) || (save->last > best->last && !kept.contains(best)))
+        best = save;
+    }
+    if (best != nullptr) kept.insert(best);
+  }
   std::vector<const SaveFact*> gone;
   std::optional<std::uint64_t> lowest;  // what the kept saves start from
   for (const SaveFact& one : files) {
     if (one.volume) continue;
-    const bool kept = young(one) || &one == highest || &one == newest || &one == verified ||
-                      (base_needed && &one == base);
-    if (!kept) gone.push_back(&one);
-    if (kept && one.valid) lowest = std::min(lowest.value_or(one.last), one.last);
+    if (!kept.contains(&one))
+      gone.push_back(&one);
+    else if (one.valid)
+      lowest = std::min(lowest.value_or(one.last), one.last);
   }
   for (const SaveFact& one : files)
     if (one.volume && !young(one) && (!one.valid || (lowest && one.last <= *lowest)))

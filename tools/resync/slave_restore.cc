@@ -60,7 +60,7 @@ Result<Restored> restore_on_slave(control::Group& group, const Chain& chain, con
   if (group.server_alive(control::Group::Server::kSlave))
     return fail(ErrorCode::kFenced, "hotbackup-slave serves group " + name +
                                         ": stop it for the restore, it goes on from there");
-  HOTBACKUP_ASSIGN(auto reader, SaveReader::open(chain.save->path, filter));
+  HOTBACKUP_ASSIGN(auto reader, SaveReader::open(chain.save->path, chain.save->filter(filter)));
   Restored restored;
   restored.head = reader->head();
   HOTBACKUP_TRY(adopt(group, restored.head));

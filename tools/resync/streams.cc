@@ -13,6 +13,7 @@
 
 #include "common/os/file.h"
 #include "common/os/unique_fd.h"
+#include "tools/resync/filtered.h"
 
 namespace hotbackup::resync {
 namespace {
@@ -68,8 +69,14 @@ Result<PipeEnds> make_pipe() {
   return PipeEnds{os::UniqueFd(fds[0]), os::UniqueFd(fds[1])};
 }
 
+Result<> go_on() {
+  if (!stop_requested().load()) return {};
+  return fail(ErrorCode::kCancelled, "ended by a signal");
+}
+
 Result<> write_all(int fd, std::string_view bytes, const std::string& name) {
   while (!bytes.empty()) {
+    HOTBACKUP_TRY(go_on());
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno("writing " + name);
@@ -94,6 +101,7 @@ class FdSink : public Sink {
     HOTBACKUP_ASSIGN(auto ends, make_pipe());
     HOTBACKUP_ASSIGN(auto filter, Filter::start(command, ends.read.get(), fd_.get()));
     filter_.emplace(std::move(filter));
+    filtered_ = true;
     input_ = std::move(ends.write);
     return {};
   }
@@ -115,11 +123,14 @@ class FdSink : public Sink {
   }
 
  protected:
+  bool filtered() const { return filtered_; }
+
   os::UniqueFd fd_;
   const std::string name_;
 
  private:
   std::optional<Filter> filter_;
+  bool filtered_ = false;
   os::UniqueFd input_;
   std::uint64_t unsynced_ = 0;
 };
@@ -131,9 +142,15 @@ class FileSink final : public FdSink {
   ~FileSink() override {
     if (!finished_) ::unlink(name_.c_str());
   }
+  void describe(const Json& head, const Json& end) override {
+    head_ = head;
+    end_ = end;
+  }
   Result<> finish() override {
     HOTBACKUP_TRY(FdSink::finish());
     if (::fsync(fd_.get()) != 0) return fail_errno("syncing " + name_);
+    // Before the file has its name: without its description it would be of no use.
+    if (filtered() && head_.is_object()) HOTBACKUP_TRY(write_info(path_, name_, head_, end_));
     if (::renameat2(AT_FDCWD, name_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) != 0) {
       if (errno == EEXIST) return fail(ErrorCode::kRefused, path_ + " is there already");
       if (errno != EINVAL && errno != ENOSYS) return fail_errno("naming " + path_);
@@ -149,6 +166,8 @@ class FileSink final : public FdSink {
 
  private:
   const std::string path_;
+  Json head_;
+  Json end_;
   bool finished_ = false;
 };
 
@@ -184,6 +203,7 @@ class FdSource final : public Source {
 
  private:
   Result<bool> fill() {
+    HOTBACKUP_TRY(go_on());
     buffer_.resize(1 << 20);
     at_ = 0;
     ssize_t n = 0;
@@ -242,6 +262,11 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path, const std::
   auto source = std::make_unique<FdSource>(std::move(fd), path == "-" ? "standard input" : path);
   HOTBACKUP_TRY(source->through(filter));
   return source;
+}
+
+std::atomic<bool>& stop_requested() {
+  static std::atomic<bool> requested{false};
+  return requested;
 }
 
 std::vector<std::string> interrupted_in(const std::string& directory) {

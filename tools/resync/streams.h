@@ -3,6 +3,7 @@
 // filters.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ inline constexpr char kPartSuffix[] = ".part";
 Result<std::unique_ptr<Sink>> make_file_sink(const std::string& path, const std::string& filter);
 /// Standard output ("-"), a pipe or a device that is there.
 Result<std::unique_ptr<Sink>> open_stream_sink(const std::string& path, const std::string& filter);
+
+/// Raised by who wants all reading and writing here to end: kCancelled, and what is unfinished goes.
+std::atomic<bool>& stop_requested();
 
 /// Unfinished files of writers that are gone.
 std::vector<std::string> interrupted_in(const std::string& directory);

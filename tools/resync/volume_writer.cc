@@ -12,6 +12,7 @@
 #include "common/journal/mark.h"
 #include "common/os/file.h"
 
+#include "tools/resync/filtered.h"
 #include "tools/resync/save.h"
 
 namespace hotbackup::resync {
@@ -64,7 +65,7 @@ Result<> VolumeWriter::begin() {
     }
   }
   const WallTime now = wall_now();
-  const Json head{{"kind", "volume"},
+  head_ = Json{{"kind", "volume"},
                   {"group", group_.layout().group_name},
                   {"group_id", group_.id().to_hex()},
                   {"node", group_.layout().node_name},
@@ -76,7 +77,7 @@ Result<> VolumeWriter::begin() {
                   {"time", iso8601(now)},
                   {"time_ns", now.time_since_epoch().count()},
                   {"version", HOTBACKUP_VERSION}};
-  HOTBACKUP_ASSIGN(writer_, ContainerWriter::begin(*sink_, ContainerKind::kVolume, head));
+  HOTBACKUP_ASSIGN(writer_, ContainerWriter::begin(*sink_, ContainerKind::kVolume, head_));
   return {};
 }
 
@@ -119,6 +120,7 @@ Result<> VolumeWriter::close() {
                  {"time", iso8601(now)},
                  {"time_ns", now.time_since_epoch().count()}};
   HOTBACKUP_TRY(writer_->end(end));
+  sink_->describe(head_, end);
   VolumeReport report{place_.to.path, begun_.number.value + 1, position_.number.value,
                       writer_->bytes()};
   writer_.reset();
@@ -129,6 +131,7 @@ Result<> VolumeWriter::close() {
     const std::string name = std::string(group_.layout().group_name) + "-" + digits(report.first) +
                              "-" + digits(report.last) + ".hbv";
     report.path = place_.to.path + "/" + name;
+    HOTBACKUP_TRY(rename_info(part_path_, report.path));
     if (::rename(part_path_.c_str(), report.path.c_str()) != 0)
       return fail_errno("naming " + report.path);
     part_path_.clear();

@@ -58,6 +58,7 @@ class VolumeWriter {
   std::unique_ptr<Sink> sink_;
   std::unique_ptr<ContainerWriter> writer_;
   std::string block_;
+  Json head_;
   std::string part_path_;
   std::uint64_t raw_bytes_ = 0;
   std::uint64_t updates_ = 0;
