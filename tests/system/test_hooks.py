@@ -56,6 +56,7 @@ class Hooks(PairTest):
         self.assertEqual(heard.read_text(), f"post_restore slave zones={copy}\n")
         self.lyon.start("slave")
         self.wait_state(self.paris, ["replicating", "idle"])
+        self.assertIn("NOT PREPARED", self.lyon.command("status", "main").stdout)
         # Neither by a switch nor by a promotion, not even with --force.
         refused = self.paris.command("switch", "main", "--to", "lyon", expect=3)
         self.assertIn("lyon may not be promoted", refused.stderr)
@@ -65,7 +66,6 @@ class Hooks(PairTest):
         why = self.lyon.command("why", "main").stdout
         self.assertIn("HB-post-restore", why)
         self.assertIn("hotbackup restore --group main --hook", why)
-        self.assertIn("NOT PREPARED", self.lyon.command("status", "main").stdout)
         # It is a fact of the files: what is in shared memory goes with the machine.
         self.lyon.server.stop()
         (self.lyon.state / "groups/main/control").unlink()

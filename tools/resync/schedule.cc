@@ -5,6 +5,7 @@
 #include <ctime>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "common/base/clock.h"
 
@@ -161,7 +162,9 @@ std::vector<std::string> removable(const std::vector<SaveFact>& files,
   const SaveFact* newest = nullptr;
   const SaveFact* verified = nullptr;
   for (const auto& [save, last] : reaches) {
-    if (highest == nullptr || save->last > highest->last) highest = save;
+    if (highest == nullptr || std::tie(save->last, save->time_ns) >
+                                  std::tie(highest->last, highest->time_ns))
+      highest = save;
     if (newest == nullptr || save->time_ns > newest->time_ns) newest = save;
     if (save->verified && (verified == nullptr || save->time_ns > verified->time_ns))
       verified = save;
