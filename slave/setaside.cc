@@ -93,9 +93,8 @@ Result<> forget_doubts(control::Group& group) {
     decisions.unprepared.clear();
   }));
   control::IncidentTable incidents = group.incidents();
-  for (const char* code :
-       {"HB-apply-failed", "HB-copy-differs", "HB-copy-replaced", "HB-copy-written",
-        "HB-post-restore"})
+  for (const char* code : {"HB-apply-failed", "HB-copy-differs", "HB-copy-replaced",
+                           "HB-copy-written", "HB-post-restore"})
     incidents.clear_all(code);
   return {};
 }

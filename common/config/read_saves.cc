@@ -11,8 +11,7 @@
 namespace hotbackup::config {
 namespace {
 
-constexpr std::array<std::string_view, 7> kDays = {"SUN", "MON", "TUE", "WED",
-                                                   "THU", "FRI", "SAT"};
+constexpr std::array<std::string_view, 7> kDays = {"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"};
 
 std::optional<unsigned> two_digits(std::string_view text, unsigned below) {
   unsigned value = 0;
@@ -100,13 +99,15 @@ void read_saves(const Table& table, Group& group, Faults& faults) {
   });
   reader.read_or_off("keep", saves.keep, parse_duration);
   reader.read("verify", saves.verify, one_of(kVerify));
-  for (const auto& [key, command] : {std::pair<std::string_view, std::string*>{"filter", &saves.filter},
-                                     {"unfilter", &saves.unfilter}})
+  for (const auto& [key, command] :
+       {std::pair<std::string_view, std::string*>{"filter", &saves.filter},
+        {"unfilter", &saves.unfilter}})
     if (const std::string* text = reader.string(key); text != nullptr && *text != "off")
       *command = *text;
   reader.finish();
   if (saves.any() && saves.into.empty())
-    reader.refuse("into", reader.at(saves.full.kind == Schedule::Kind::kOff ? "differential" : "full"),
+    reader.refuse("into",
+                  reader.at(saves.full.kind == Schedule::Kind::kOff ? "differential" : "full"),
                   "it names no directory, so there is nowhere to save into");
   if (saves.any() && saves.verify == Verify::kApp && group.drill.empty())
     reader.refuse("verify", reader.at("verify"),

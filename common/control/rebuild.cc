@@ -190,8 +190,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
   HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
   if (role == Role::kSlave && !decisions.differs.empty())
     incidents().raise("HB-copy-differs", "", decisions.differs);
-  if (!decisions.unprepared.empty())
-    incidents().raise("HB-post-restore", "", decisions.unprepared);
+  if (!decisions.unprepared.empty()) incidents().raise("HB-post-restore", "", decisions.unprepared);
   restore_peer_numbers();
   exposure().set_limit(record.limit, record.peers);
   l.ready.store(1);

@@ -17,8 +17,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::chrono::hours kNoLimit{24 * 365};
-constexpr milliseconds kGrace{2000};     // until what is unfinished is gone
-constexpr milliseconds kShortest{100};   // between two runs, whatever the plan says
+constexpr milliseconds kGrace{2000};    // until what is unfinished is gone
+constexpr milliseconds kShortest{100};  // between two runs, whatever the plan says
 constexpr milliseconds kUnplanned{60'000};
 /// A clock may be set: the plan is looked at again.
 constexpr milliseconds kLongest{30'000};
@@ -37,8 +37,8 @@ std::string plan_path(const std::string& group_directory) {
 
 std::optional<std::int64_t> planned_ns(const std::string& group_directory) {
   const auto text = os::read_file(plan_path(group_directory));
-  const auto json = text ? nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false)
-                         : nlohmann::json();
+  const auto json =
+      text ? nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false) : nlohmann::json();
   if (!json.is_object() || !json.contains("next_ns") || !json["next_ns"].is_number_integer())
     return std::nullopt;
   return json["next_ns"].get<std::int64_t>();

@@ -215,9 +215,10 @@ Verdict judge_slave(const GroupStatus& status) {
       return {false, "DIFFERS: promoting now serves a copy that is not the master's, and loses " +
                          human_count(missing) + copy};
   if (has_incident(status, "HB-post-restore"))
-    return {false, "NOT PREPARED: promote refuses until post_restore has succeeded on what was "
-                   "restored here" +
-                       copy};
+    return {false,
+            "NOT PREPARED: promote refuses until post_restore has succeeded on what was "
+            "restored here" +
+                copy};
   if (status.applying == control::ApplyState::kStopped)
     return {false, "STOPPED: promoting now serves the copy as of update " +
                        human_count(status.applied) + copy};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup recover, hotbackup-resync recover: environments level with the journal, before applications start.
+// hotbackup recover, hotbackup-resync recover: environments level with the journal, before
+// applications start.
 #include "common/recovery/environment_recovery.h"
 
 #include <cstdio>

@@ -12,8 +12,8 @@ namespace hotbackup::resync {
 struct Checked {
   std::string path;
   std::string kind;
-  std::string what;           // "dns at 42", "dns 1..42"
-  std::string how = "read";   // "filtered": its bytes are right, what they stand for was not seen
+  std::string what;          // "dns at 42", "dns 1..42"
+  std::string how = "read";  // "filtered": its bytes are right, what they stand for was not seen
   std::uint64_t bytes = 0;
   std::vector<ContainerReader::Damage> damage;
 };

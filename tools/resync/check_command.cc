@@ -145,8 +145,7 @@ Result<Checked> check_file(const std::string& path, const std::string& filter) {
     const Found found = look_at(path);
     if (found.filtered && filter.empty()) return check_unread(found, checked);
     // One that lies open needs no key; what nothing is known of may need it.
-    if (!found.filtered)
-      return check_container(path, found.head.empty() ? filter : "", checked);
+    if (!found.filtered) return check_container(path, found.head.empty() ? filter : "", checked);
     // The filter may fail on what is damaged without saying where, or overlook it.
     HOTBACKUP_TRY(check_unread(found, checked));
     if (!checked.damage.empty()) return {};
@@ -193,8 +192,9 @@ Json to_json(const Checked& one) {
   Json damage = Json::array();
   for (const auto& place : one.damage)
     damage.push_back(Json{{"offset", place.offset}, {"text", place.text}});
-  return Json{{"path", one.path},   {"kind", one.kind},         {"what", one.what},
-              {"bytes", one.bytes}, {"how", one.how}, {"ok", one.damage.empty()}, {"damage", std::move(damage)}};
+  return Json{{"path", one.path},           {"kind", one.kind}, {"what", one.what},
+              {"bytes", one.bytes},         {"how", one.how},   {"ok", one.damage.empty()},
+              {"damage", std::move(damage)}};
 }
 
 Result<int> check(const Session& session, const CheckOptions& options) {

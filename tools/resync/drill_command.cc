@@ -140,8 +140,7 @@ Result<int> start(const Session& session, const DrillOptions& options) {
                 human_duration(steady_clock::now() - began).c_str());
     for (const auto& one : restored->environments)
       std::printf("  %s  %s\n", one.body.name.c_str(), one.path.c_str());
-    if (hook && !opened->settings->drill.empty())
-      std::printf("  the drill hook has succeeded\n");
+    if (hook && !opened->settings->drill.empty()) std::printf("  the drill hook has succeeded\n");
   }
   if (hook) return cli::kDone;
   std::fprintf(stderr, "hotbackup-resync: HB-hook-failed: %s\n", hook.error().text().c_str());

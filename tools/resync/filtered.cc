@@ -45,18 +45,16 @@ Result<> write_info(const std::string& path, const std::string& written, const J
   std::error_code error;
   const std::uint64_t bytes = std::filesystem::file_size(written, error);
   if (error) return fail_errno("looking at " + written, error.value());
-  const std::uint64_t piece =
-      (std::max(kPieceBytesMin, bytes / kPiecesMax) + 4095) / 4096 * 4096;
+  const std::uint64_t piece = (std::max(kPieceBytesMin, bytes / kPiecesMax) + 4095) / 4096 * 4096;
   HOTBACKUP_ASSIGN(const auto hashes, hash_pieces(written, piece));
-  const Json info{
-      {"bytes", bytes},
-      {"piece_bytes", piece},
-      {"hashes", hashes},
-      {"head", only(head, {"kind", "group", "group_id", "node", "number", "first", "chain", "epoch",
-                           "predecessor", "volume", "time", "time_ns", "commit_time",
-                           "commit_time_ns", "version"})},
-      {"end", only(end, {"items", "content_hash", "raw_bytes", "last", "chain", "epoch", "updates",
-                         "marks", "last_time_ns", "time", "time_ns"})}};
+  const Json info{{"bytes", bytes},
+                  {"piece_bytes", piece},
+                  {"hashes", hashes},
+                  {"head", only(head, {"kind", "group", "group_id", "node", "number", "first",
+                                       "chain", "epoch", "predecessor", "volume", "time", "time_ns",
+                                       "commit_time", "commit_time_ns", "version"})},
+                  {"end", only(end, {"items", "content_hash", "raw_bytes", "last", "chain", "epoch",
+                                     "updates", "marks", "last_time_ns", "time", "time_ns"})}};
   const std::string text = info.dump();
   const Json sealed{{"info", info}, {"check", hash128(text).to_hex()}};
   return os::replace_file(path + kInfoSuffix, sealed.dump() + "\n", {.mode = 0640});
@@ -95,9 +93,8 @@ Result<std::vector<FilteredDamage>> check_filtered(const std::string& path,
   HOTBACKUP_ASSIGN(const auto hashes, hash_pieces(path, info.piece_bytes));
   for (std::size_t i = 0; i < std::max(hashes.size(), info.hashes.size()); ++i)
     if (i >= hashes.size() || i >= info.hashes.size() || hashes[i] != info.hashes[i])
-      damage.push_back({i * info.piece_bytes,
-                        "the next " + human_bytes(info.piece_bytes) +
-                            " are not those that were written"});
+      damage.push_back({i * info.piece_bytes, "the next " + human_bytes(info.piece_bytes) +
+                                                  " are not those that were written"});
   if (bytes != info.bytes && damage.empty())
     damage.push_back({std::min(bytes, info.bytes), "it is not as long as it was written"});
   return damage;

@@ -16,7 +16,7 @@ struct Found {
   bool volume = false;
   bool segment = false;   // of a journal, kept by the archive command: a volume, too
   bool filtered = false;  // known by its FILE.info; only its filter can read it
-  std::string problem;  // why it cannot be used; then the rest may be empty
+  std::string problem;    // why it cannot be used; then the rest may be empty
   std::uint64_t bytes = 0;
   Json head;
   Json end;

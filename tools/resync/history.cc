@@ -208,8 +208,9 @@ Result<> read_volumes(const std::vector<const Found*>& volumes, const Position& 
   std::optional<ChainHash> chain = from.chain;
   for (const Found* volume : volumes) {
     if (volume->filtered && filter.empty())
-      return fail(ErrorCode::kConfig, volume->path + " went through a filter: --filter names the "
-                                                     "command that brings it back");
+      return fail(ErrorCode::kConfig, volume->path +
+                                          " went through a filter: --filter names the "
+                                          "command that brings it back");
     HOTBACKUP_ASSIGN(auto opened, OpenVolume::open(*volume, filter));
     if (opened.first > next)
       return fail(ErrorCode::kGap, volume->path + " begins with update " +

@@ -45,7 +45,8 @@ Result<> PostRestore::run(UpdateNumber number, const std::vector<std::string>& p
                             hook_environment(group_, places));
   if (ran) return note("");
   HOTBACKUP_TRY(note(ran.error().text() + " at " + iso8601(wall_now())));
-  return fail(ErrorCode::kIo, ran.error().text() + "; when that is mended: hotbackup restore --group " +
+  return fail(ErrorCode::kIo, ran.error().text() +
+                                  "; when that is mended: hotbackup restore --group " +
                                   settings_.name + " --hook");
 }
 

@@ -81,7 +81,8 @@ Result<> Restore::take(const Block& block) {
 }
 
 Result<> Restore::build(const Chain& chain) {
-  HOTBACKUP_ASSIGN(auto reader, SaveReader::open(chain.save->path, chain.save->filter(way_.filter)));
+  HOTBACKUP_ASSIGN(auto reader,
+                   SaveReader::open(chain.save->path, chain.save->filter(way_.filter)));
   restored_.head = reader->head();
   files_ = std::make_unique<CarriedFiles>(way_.files_root, way_.owners);
   HOTBACKUP_ASSIGN(const auto hash, chain_from_hex(restored_.head.value("chain", "")));

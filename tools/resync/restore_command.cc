@@ -8,8 +8,8 @@
 #include "common/os/process.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/resync/command.h"
-#include "tools/resync/restore.h"
 #include "tools/resync/post_restore.h"
+#include "tools/resync/restore.h"
 #include "tools/resync/restored_place.h"
 #include "tools/resync/slave_restore.h"
 
@@ -294,8 +294,7 @@ Result<int> Command::restore(const Choice& choice) {
       for (const auto& one : restored->environments)
         places.push_back(one.body.name + "=" + one.path);
       if (const auto ran = hook->run(restored->position.number, places); !ran) {
-        std::fprintf(stderr, "hotbackup-resync: HB-post-restore: %s\n",
-                     ran.error().text().c_str());
+        std::fprintf(stderr, "hotbackup-resync: HB-post-restore: %s\n", ran.error().text().c_str());
         return cli::kNeedsYou;
       }
       return code;

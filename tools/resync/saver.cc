@@ -85,8 +85,8 @@ std::vector<SavePlace> look_at_places(const config::Saves& saves, const std::str
       const SavesPlan::Place& memory = known->second;
       place.full_failed_ns = memory.full_failed_ns;
       place.differential_ns = memory.differential_ns;
-      for (const auto* problem : {&memory.old_problem, &memory.volume_problem,
-                                  &memory.full_problem})
+      for (const auto* problem :
+           {&memory.old_problem, &memory.volume_problem, &memory.full_problem})
         if (!problem->empty()) place.problem = *problem;
     }
     if (const auto found = find_files({path}))
@@ -158,9 +158,10 @@ class Saver::Watch {
     std::unique_lock lock(mutex_);
     if (period_.count() == 0 || changed_.wait_for(lock, period_, [this] { return ended_; })) return;
     late_ = true;
-    group_.incidents().raise(kSlow, "", "a save with its verification takes longer than its "
-                                        "period, " +
-                                            human_duration(period_));
+    group_.incidents().raise(kSlow, "",
+                             "a save with its verification takes longer than its "
+                             "period, " +
+                                 human_duration(period_));
   }
 
   control::Group& group_;
@@ -289,8 +290,7 @@ Result<> Saver::prove_full(const std::vector<std::size_t>& made, const std::stri
     const std::string path = directory + "/" + name;
     if (const auto noted = note_place(group_, directory); !noted)
       std::fprintf(stderr, "warning: %s\n", noted.error().text().c_str());
-    const VerifyWay way{settings_, group_, saves_.verify,
-                        trial_in(directory)};
+    const VerifyWay way{settings_, group_, saves_.verify, trial_in(directory)};
     const auto how = verify_saved(path, way);
     SavesPlan::Place& memory = this->memory(place);
     if (how) {
@@ -304,8 +304,7 @@ Result<> Saver::prove_full(const std::vector<std::size_t>& made, const std::stri
       (void)write_invalid(path, level, how.error().text());
       failed(place, memory.full_problem, path + " is invalid: " + how.error().text());
     } else {
-      failed(place, memory.full_problem,
-             path + " could not be verified: " + how.error().text());
+      failed(place, memory.full_problem, path + " could not be verified: " + how.error().text());
     }
     HOTBACKUP_TRY(read_again(place, path));
   }
@@ -325,8 +324,7 @@ Result<> Saver::read_again(std::size_t place, const std::string& newest) {
   if (before == nullptr) return {};
   for (const SaveFact& one : places_[place].files) {
     if (!one.valid || (&one != before && !(one.volume && one.last > before->last))) continue;
-    VerifyWay way{settings_, group_, config::Verify::kRead,
-                  trial_in(places_[place].path)};
+    VerifyWay way{settings_, group_, config::Verify::kRead, trial_in(places_[place].path)};
     // One that could not be verified then gets its chance.
     if (!one.verified) way.level = saves_.verify;
     const auto how = verify_saved(one.path, way);
@@ -352,8 +350,8 @@ Result<Position> Saver::volumes_from(std::size_t place, std::string& predecessor
     const Found* newest = nullptr;
     for (const Found& one : *found)
       if (one.volume == volume && one.problem.empty() && one.group_id() == group_id_ &&
-          (newest == nullptr || (volume ? one.last() >= newest->last()
-                                        : one.number() >= newest->number())))
+          (newest == nullptr ||
+           (volume ? one.last() >= newest->last() : one.number() >= newest->number())))
         newest = &one;
     if (newest == nullptr) continue;
     const UpdateNumber last(volume ? newest->last() : newest->number());
@@ -387,9 +385,9 @@ Result<> Saver::make_volumes(std::size_t place) {
     if (from.number >= through) return {};
     journal::Reader reader(group_.journal_directory(), group_.id());
     HOTBACKUP_TRY(reader.seek(from.number.next()));
-    VolumeWriter writer(group_,
-                        {{Destination::Kind::kDirectory, directory}, kVolumeBytes, saves_.filter, {}},
-                        from, predecessor);
+    VolumeWriter writer(
+        group_, {{Destination::Kind::kDirectory, directory}, kVolumeBytes, saves_.filter, {}}, from,
+        predecessor);
     for (;;) {
       HOTBACKUP_ASSIGN(const auto frame, reader.next(through));
       if (!frame) break;
@@ -436,11 +434,12 @@ void Saver::tell() {
     incidents.raise(kFailed, path, text);
   }
   for (const auto& one : incidents.open())
-    if (one.code == kFailed && !failing.contains(one.subject)) incidents.clear(kFailed, one.subject);
+    if (one.code == kFailed && !failing.contains(one.subject))
+      incidents.clear(kFailed, one.subject);
   const Standing standing =
       how_it_stands(saves_, look_at_places(saves_, group_id_, plan_), plan_.since_ns, now_ns());
-  for (const auto& [code, text] : {std::pair(kTooOld, standing.too_old),
-                                   std::pair(kOnePlace, standing.one_place)}) {
+  for (const auto& [code, text] :
+       {std::pair(kTooOld, standing.too_old), std::pair(kOnePlace, standing.one_place)}) {
     if (text.empty())
       incidents.clear(code);
     else

@@ -19,8 +19,7 @@ struct SavesOptions {
 };
 
 Json describe(const Found& one) {
-  Json json{{"kind", one.segment ? "segment" : one.volume ? "volume" : "save"},
-            {"path", one.path}};
+  Json json{{"kind", one.segment ? "segment" : one.volume ? "volume" : "save"}, {"path", one.path}};
   if (!one.problem.empty()) {
     json["problem"] = one.problem;
     return json;
@@ -53,9 +52,10 @@ void print(const Found& one) {
       verified ? "verified (" + verified->value("how", "") + ") " + verified->value("time", "")
                : "not verified";
   if (one.volume)
-    std::printf("%s %s … %s  %s  %s  %s  %s\n", one.segment ? "segment" : "volume ", human_count(one.first()).c_str(),
-                human_count(one.last()).c_str(), one.head.value("time", "").c_str(),
-                human_bytes(one.bytes).c_str(), one.path.c_str(), seen.c_str());
+    std::printf("%s %s … %s  %s  %s  %s  %s\n", one.segment ? "segment" : "volume ",
+                human_count(one.first()).c_str(), human_count(one.last()).c_str(),
+                one.head.value("time", "").c_str(), human_bytes(one.bytes).c_str(),
+                one.path.c_str(), seen.c_str());
   else
     std::printf("save    %s  %s  %s  %s  %s\n", human_count(one.number()).c_str(),
                 one.head.value("time", "").c_str(), human_bytes(one.bytes).c_str(),

@@ -80,22 +80,22 @@ Result<int> print_saves_plan(const Session& session, const std::string& group) {
     if (const auto next = next_differential(saves, place, now))
       events.push_back(event("differential", place, *next, now));
     else if (saves.differential && full)
-      events.push_back(event("differential", place,
-                             std::max(*full, now) +
-                                 std::chrono::nanoseconds(*saves.differential).count(),
-                             now));
+      events.push_back(
+          event("differential", place,
+                std::max(*full, now) + std::chrono::nanoseconds(*saves.differential).count(), now));
     places.push_back(space(saves, place, now));
   }
   std::stable_sort(events.begin(), events.end(), [](const Json& a, const Json& b) {
     return a["time"].get<std::string>() < b["time"].get<std::string>();
   });
   if (session.json)
-    std::printf("%s\n", Json{{"group", opened->settings->name},
-                             {"plan", Json{{"events", events},
-                                           {"places", places},
-                                           {"full_seconds", plan.full_seconds}}}}
-                            .dump(-1, ' ', false, Json::error_handler_t::replace)
-                            .c_str());
+    std::printf(
+        "%s\n",
+        Json{{"group", opened->settings->name},
+             {"plan",
+              Json{{"events", events}, {"places", places}, {"full_seconds", plan.full_seconds}}}}
+            .dump(-1, ' ', false, Json::error_handler_t::replace)
+            .c_str());
   else
     print(opened->settings->name, events, places);
   return cli::kDone;

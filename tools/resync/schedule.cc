@@ -162,8 +162,8 @@ std::vector<std::string> removable(const std::vector<SaveFact>& files,
   const SaveFact* newest = nullptr;
   const SaveFact* verified = nullptr;
   for (const auto& [save, last] : reaches) {
-    if (highest == nullptr || std::tie(save->last, save->time_ns) >
-                                  std::tie(highest->last, highest->time_ns))
+    if (highest == nullptr ||
+        std::tie(save->last, save->time_ns) > std::tie(highest->last, highest->time_ns))
       highest = save;
     if (newest == nullptr || save->time_ns > newest->time_ns) newest = save;
     if (save->verified && (verified == nullptr || save->time_ns > verified->time_ns))
@@ -178,7 +178,8 @@ std::vector<std::string> removable(const std::vector<SaveFact>& files,
     const SaveFact* best = nullptr;
     for (const auto& [save, last] : reaches) {
       if (save->last > one.last || last < one.last) continue;
-      if (best == nullptr || kept.contains(save) || (save->last > best->last && !kept.contains(best)))
+      if (best == nullptr || kept.contains(save) ||
+          (save->last > best->last && !kept.contains(best)))
         best = save;
     }
     if (best != nullptr) kept.insert(best);

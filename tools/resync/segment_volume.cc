@@ -47,12 +47,9 @@ Result<> look(Found& found) {
                     {"epoch", epoch_json(header.epoch)},
                     {"time", iso8601(WallTime(std::chrono::nanoseconds(time_ns)))},
                     {"time_ns", time_ns}};
-  found.end = Json{{"last", at.number.value},
-                   {"chain", at.chain.to_hex()},
-                   {"epoch", epoch_json(at.epoch)},
-                   {"marks", std::move(marks)},
-                   {"last_time_ns", time_ns},
-                   {"time_ns", time_ns}};
+  found.end = Json{{"last", at.number.value},       {"chain", at.chain.to_hex()},
+                   {"epoch", epoch_json(at.epoch)}, {"marks", std::move(marks)},
+                   {"last_time_ns", time_ns},       {"time_ns", time_ns}};
   return {};
 }
 

@@ -21,7 +21,8 @@ Result<std::unique_ptr<Sink>> make_file_sink(const std::string& path, const std:
 /// Standard output ("-"), a pipe or a device that is there.
 Result<std::unique_ptr<Sink>> open_stream_sink(const std::string& path, const std::string& filter);
 
-/// Raised by who wants all reading and writing here to end: kCancelled, and what is unfinished goes.
+/// Raised by who wants all reading and writing here to end: kCancelled, and what is unfinished
+/// goes.
 std::atomic<bool>& stop_requested();
 
 /// Unfinished files of writers that are gone.

@@ -50,8 +50,8 @@ Result<> compare(const Restored& restored, const Json& end) {
       if (entry.value("number", 0U) == one.body.number.value)
         listed = entry.value("databases", Json());
     if (listed != describe(digest))
-      return fail(ErrorCode::kCorrupt, "what was restored of environment " + one.body.name +
-                                           " is not what was saved");
+      return fail(ErrorCode::kCorrupt,
+                  "what was restored of environment " + one.body.name + " is not what was saved");
   }
   return {};
 }
@@ -99,8 +99,8 @@ Result<std::string> verify_saved(const std::string& path, const VerifyWay& way) 
   if (!tried && tried.error().code() == ErrorCode::kIo && found.filtered) {
     HOTBACKUP_ASSIGN(const Checked checked, check_file(path, ""));
     if (!checked.damage.empty())
-      return fail(ErrorCode::kCorrupt, "damaged at byte " +
-                                           std::to_string(checked.damage.front().offset));
+      return fail(ErrorCode::kCorrupt,
+                  "damaged at byte " + std::to_string(checked.damage.front().offset));
   }
   if (!tried) return fail(std::move(tried).error());
   return way.level == config::Verify::kApp ? "app" : "restore";

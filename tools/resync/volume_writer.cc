@@ -66,17 +66,17 @@ Result<> VolumeWriter::begin() {
   }
   const WallTime now = wall_now();
   head_ = Json{{"kind", "volume"},
-                  {"group", group_.layout().group_name},
-                  {"group_id", group_.id().to_hex()},
-                  {"node", group_.layout().node_name},
-                  {"first", position_.number.value + 1},
-                  {"chain", position_.chain.to_hex()},
-                  {"epoch", epoch_json(position_.epoch)},
-                  {"predecessor", predecessor_},
-                  {"volume", volumes_.size() + 1},
-                  {"time", iso8601(now)},
-                  {"time_ns", now.time_since_epoch().count()},
-                  {"version", HOTBACKUP_VERSION}};
+               {"group", group_.layout().group_name},
+               {"group_id", group_.id().to_hex()},
+               {"node", group_.layout().node_name},
+               {"first", position_.number.value + 1},
+               {"chain", position_.chain.to_hex()},
+               {"epoch", epoch_json(position_.epoch)},
+               {"predecessor", predecessor_},
+               {"volume", volumes_.size() + 1},
+               {"time", iso8601(now)},
+               {"time_ns", now.time_since_epoch().count()},
+               {"version", HOTBACKUP_VERSION}};
   HOTBACKUP_ASSIGN(writer_, ContainerWriter::begin(*sink_, ContainerKind::kVolume, head_));
   return {};
 }

@@ -39,7 +39,9 @@ class Zone {
   std::string before_;
 };
 
-config::Schedule schedule(const char* text) { return config::parse_schedule(text).value(); }
+config::Schedule schedule(const char* text) {
+  return config::parse_schedule(text).value();
+}
 
 config::Saves saves(const char* full, std::chrono::milliseconds keep = std::chrono::hours(24)) {
   config::Saves saves;
@@ -51,12 +53,24 @@ config::Saves saves(const char* full, std::chrono::milliseconds keep = std::chro
 
 SaveFact save(std::uint64_t number, std::int64_t time_ns, bool verified = true) {
   return {"save-" + std::to_string(number) + "-" + std::to_string(time_ns),
-          false, true, verified, number, number, time_ns, 100};
+          false,
+          true,
+          verified,
+          number,
+          number,
+          time_ns,
+          100};
 }
 SaveFact volume(std::uint64_t first, std::uint64_t last, std::int64_t time_ns) {
   return {"volume-" + std::to_string(first) + "-" + std::to_string(last) + "-" +
               std::to_string(time_ns),
-          true, true, true, first, last, time_ns, 10};
+          true,
+          true,
+          true,
+          first,
+          last,
+          time_ns,
+          10};
 }
 
 SavePlace place(std::vector<SaveFact> files, const char* path = "/a") {
@@ -131,8 +145,10 @@ TEST_CASE("a place without a save is due at once, a missed hour is made up for")
   const std::int64_t now = kMonday + 12 * kHour;
   CHECK(next_full(wanted, place({}), now) == now);
   CHECK(*next_full(wanted, place({save(5, kMonday - 12 * kHour)}), now) <= now);  // off at 02:00
-  CHECK(next_full(wanted, place({save(5, kMonday + 3 * kHour)}), now) == kMonday + kDay + 2 * kHour);
-  CHECK(next_full(saves("6 h"), place({save(5, kMonday + 9 * kHour)}), now) == kMonday + 15 * kHour);
+  CHECK(next_full(wanted, place({save(5, kMonday + 3 * kHour)}), now) ==
+        kMonday + kDay + 2 * kHour);
+  CHECK(next_full(saves("6 h"), place({save(5, kMonday + 9 * kHour)}), now) ==
+        kMonday + 15 * kHour);
   CHECK_FALSE(next_full(saves("off"), place({}), now));
   // A save from the future is of a clock that was wrong.
   CHECK(next_full(wanted, place({save(5, now + kDay)}), now) == now);
@@ -169,12 +185,14 @@ TEST_CASE("volumes are due behind a save, counted from the newest file or look")
 
 TEST_CASE("each place has its own turn") {
   const auto wanted = saves("6 h");
-  const Due due = what_is_due(wanted, {place({save(5, kMonday)}), place({}, "/b")}, kMonday + kHour);
+  const Due due =
+      what_is_due(wanted, {place({save(5, kMonday)}), place({}, "/b")}, kMonday + kHour);
   CHECK(due.full == std::vector<std::size_t>{1});
   CHECK(due.next_ns == kMonday + 6 * kHour);
 }
 
-TEST_CASE("old saves go, with the volumes that only they need; invalid ones are no reason to keep") {
+TEST_CASE(
+    "old saves go, with the volumes that only they need; invalid ones are no reason to keep") {
   const std::int64_t now = kMonday + 10 * kDay;
   std::vector<SaveFact> files{save(10, now - 5 * kDay), volume(11, 20, now - 4 * kDay),
                               save(20, now - 3 * kDay), volume(21, 30, now - 2 * kDay),
