@@ -164,16 +164,16 @@ TEST_CASE("a promise that this version does not keep is refused") {
 
 TEST_CASE("saves that could not be made as they are written are refused") {
   const std::string saves = kGroup + "[group.saves]\n";
-  refuses(saves, "full = 'daily 02:00'\n", "10:8: 'into' in [group.saves]: it names no directory");
-  refuses(saves, "differential = '15 min'\n", "10:16: 'into' in [group.saves]: it names");
-  refuses(saves, "into = ['saves']\n", "10:9: 'into' in [group.saves]");
+  refuses(saves, "full = 'daily 02:00'\n", "9:8: 'into' in [group.saves]: it names no directory");
+  refuses(saves, "differential = '15 min'\n", "9:16: 'into' in [group.saves]: it names");
+  refuses(saves, "into = ['saves']\n", "9:9: 'into' in [group.saves]");
   refuses(saves, "into = ['/a', '/a']\n",
-          "10:15: 'into' in [group.saves]: '/a' stands there twice");
+          "9:15: 'into' in [group.saves]: '/a' stands there twice");
   refuses(saves, "full = '6 h'\ninto = ['/a']\nverify = 'app'\n",
-          "12:10: 'verify' in [group.saves]");
+          "11:10: 'verify' in [group.saves]");
   for (const char* wrong : {"daily", "daily 24:00", "daily 2:00", "daily 02:60", "daily 02:00 ",
                             "weekly 02:00", "weekly SUNDAY 02:00", "weekly SUN", "0 s", "often"})
-    refuses(saves, "full = '" + std::string(wrong) + "'\n", "10:8: 'full' in [group.saves]");
+    refuses(saves, "full = '" + std::string(wrong) + "'\n", "9:8: 'full' in [group.saves]");
 }
 
 TEST_CASE("commits do not wait for a slave that applies late by intention") {
