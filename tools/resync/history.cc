@@ -155,12 +155,12 @@ struct OpenVolume {
   UpdateNumber first;
   ChainHash before;
 
-  static Result<OpenVolume> open(const Found& file, const std::string& filter) {
-    OpenVolume volume{file, nullptr, {}, {}, {}};
-    Json head = file.head;
-    if (!file.segment) {
-      HOTBACKUP_ASSIGN(auto source, open_source(file.path, file.filter(filter)));
-      HOTBACKUP_ASSIGN(volume.reader, ContainerReader::open(std::move(source), file.path));
+  static Result<OpenVolume> open(const Found& of, const std::string& filter) {
+    OpenVolume volume{of, nullptr, {}, {}, {}};
+    Json head = of.head;
+    if (!of.segment) {
+      HOTBACKUP_ASSIGN(auto source, open_source(of.path, of.filter(filter)));
+      HOTBACKUP_ASSIGN(volume.reader, ContainerReader::open(std::move(source), of.path));
       head = volume.reader->head().text;
     }
     HOTBACKUP_ASSIGN(volume.group, GroupId::from_hex(head.value("group_id", "")));

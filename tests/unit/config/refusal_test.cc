@@ -167,8 +167,7 @@ TEST_CASE("saves that could not be made as they are written are refused") {
   refuses(saves, "full = 'daily 02:00'\n", "9:8: 'into' in [group.saves]: it names no directory");
   refuses(saves, "differential = '15 min'\n", "9:16: 'into' in [group.saves]: it names");
   refuses(saves, "into = ['saves']\n", "9:9: 'into' in [group.saves]");
-  refuses(saves, "into = ['/a', '/a']\n",
-          "9:15: 'into' in [group.saves]: '/a' stands there twice");
+  refuses(saves, "into = ['/a', '/a']\n", "9:15: 'into' in [group.saves]: '/a' stands there twice");
   refuses(saves, "full = '6 h'\ninto = ['/a']\nverify = 'app'\n",
           "11:10: 'verify' in [group.saves]");
   for (const char* wrong : {"daily", "daily 24:00", "daily 2:00", "daily 02:60", "daily 02:00 ",
