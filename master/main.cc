@@ -7,7 +7,6 @@ int main(int argc, char** argv) {
   service::Program program;
   program.name = "hotbackup-master";
   program.description = "Streams the updates of the groups this node is master of to their slaves.";
-  program.check = master::find_problems;
   program.make = [](asio::io_context& io, const service::Node& node) {
     return std::make_unique<master::Server>(io, node);
   };

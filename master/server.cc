@@ -5,20 +5,13 @@
 
 #include <asio/this_coro.hpp>
 
+#include "common/service/groups.h"
+
 namespace hotbackup::master {
-namespace {
-
-// Not an error of the server: it waits for the administrator.
-bool not_yet(const Error& error) {
-  return error.code() == ErrorCode::kNotFound || error.code() == ErrorCode::kFenced;
-}
-
-}  // namespace
-
 Result<> Server::open() {
   for (const config::Group& group : node_.configuration.groups) {
     auto service = GroupService::open(executor_, node_, group);
-    if (!service && !not_yet(service.error()))
+    if (!service && !service::may_come_later(service.error()))
       return fail(std::move(service).error().with_context("group " + group.name));
     services_.push_back(service ? std::move(*service) : nullptr);
   }
@@ -57,24 +50,10 @@ asio::awaitable<void> Server::serve(const config::Group& group,
         service = std::move(*opened);
         continue;
       }
-      const std::string why = opened.error().text();
-      if (why != said) spdlog::info("{}: not served: {}", group.name, why);
-      said = why;
+      service::log_not_served(group.name, opened.error(), said);
     }
     co_await never.wait_for(std::min(group.check_period, 2 * service::kRolePeriod));
   }
-}
-
-std::vector<std::string> find_problems(const config::Configuration& configuration) {
-  std::vector<std::string> problems;
-  for (const config::Group& group : configuration.groups) {
-    if (const auto owner = config::resolve_owner(group); !owner)
-      problems.push_back("group " + group.name + ": " + owner.error().text());
-    auto opened = control::Group::open(configuration.node.state + "/groups/" + group.name);
-    if (!opened && opened.error().code() != ErrorCode::kNotFound)
-      problems.push_back("group " + group.name + ": " + opened.error().text());
-  }
-  return problems;
 }
 
 }  // namespace hotbackup::master

@@ -27,7 +27,4 @@ class Server final : public service::Server {
   std::vector<std::unique_ptr<GroupService>> services_;  // one a configured group; null: not yet
 };
 
-/// For --check.
-std::vector<std::string> find_problems(const config::Configuration& configuration);
-
 }  // namespace hotbackup::master

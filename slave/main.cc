@@ -8,7 +8,6 @@ int main(int argc, char** argv) {
   program.name = "hotbackup-slave";
   program.description =
       "Receives, journals and applies the updates of the groups this node is slave of.";
-  program.check = slave::find_problems;
   program.make = [](asio::io_context& io, const service::Node& node) {
     return std::make_unique<slave::Server>(io, node);
   };

@@ -52,7 +52,4 @@ class Server final : public service::Server {
   net::Worker comparing_{"comparison"};
 };
 
-/// For --check.
-std::vector<std::string> find_problems(const config::Configuration& configuration);
-
 }  // namespace hotbackup::slave

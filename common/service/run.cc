@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "common/identity/identity.h"
+#include "common/service/groups.h"
 #include "common/service/supervisor.h"
 
 namespace hotbackup::service {
@@ -22,10 +23,10 @@ void start_log() {
   spdlog::set_default_logger(std::move(logger));
 }
 
-int check(const Program& program, const config::Configuration& configuration) {
+int check(const config::Configuration& configuration) {
   for (const std::string& warning : configuration.warnings)
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  const std::vector<std::string> problems = program.check(configuration);
+  const std::vector<std::string> problems = find_problems(configuration);
   for (const std::string& problem : problems) std::fprintf(stderr, "%s\n", problem.c_str());
   if (!problems.empty()) return kFoundProblems;
   std::printf("%s: no problem found\n", configuration.source.c_str());
@@ -62,7 +63,7 @@ int run(int argc, char** argv, const Program& program) {
     std::fprintf(stderr, "%s: %s\n", program.name.c_str(), configuration.error().text().c_str());
     return kWrongUsage;
   }
-  if (check_only) return check(program, *configuration);
+  if (check_only) return check(*configuration);
 
   start_log();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that went away is an error of the write, not our end

@@ -42,8 +42,6 @@ Result<Node> make_node(config::Configuration configuration);
 struct Program {
   std::string name;
   std::string description;
-  /// What is wrong with this configuration on this machine, a line each: for --check.
-  std::function<std::vector<std::string>(const config::Configuration&)> check;
   std::function<std::unique_ptr<Server>(asio::io_context&, const Node&)> make;
 };
 
