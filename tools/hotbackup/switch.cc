@@ -57,19 +57,19 @@ Result<roles::Switched> ask_master(const Here& here, bool compare) {
 }
 
 Result<> check_target(const Here& here, const std::string& to) {
-  if (to == here.node()) {
-    if (here.group.role() == Role::kMaster)
-      return fail(ErrorCode::kFenced,
-                  to + " is master of " + here.settings.name + " already" + status_hint(here));
-    return {};
-  }
+  const bool master_here = here.group.role() == Role::kMaster;
+  const std::string master =
+      master_here ? here.node() : std::string(here.group.layout().master_name);
+  if (to == master)
+    return fail(ErrorCode::kFenced,
+                to + " is master of " + here.settings.name + " already" + status_hint(here));
+  if (to == here.node()) return {};
   const auto& peers = here.settings.peers;
   if (std::find(peers.begin(), peers.end(), to) == peers.end())
     return fail(ErrorCode::kConfig, to + " is not a peer of group " + here.settings.name);
-  if (here.group.role() != Role::kMaster)
-    return fail(ErrorCode::kFenced,
-                here.node() + " is not master of " + here.settings.name + ": type it on " +
-                    std::string(here.group.layout().master_name) + " or on " + to);
+  if (!master_here)
+    return fail(ErrorCode::kFenced, here.node() + " is not master of " + here.settings.name +
+                                        ": type it on " + master + " or on " + to);
   return {};
 }
 

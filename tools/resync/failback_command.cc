@@ -30,6 +30,7 @@ struct FailbackOptions {
 };
 
 constexpr milliseconds kLook{200};
+constexpr milliseconds kOthersSwitch{5000};  // most that one without a comparison takes
 
 /// A command of `hotbackup`, the program beside this one; its output is this one's progress.
 Result<int> run_beside(const std::vector<std::string>& words) {
@@ -64,6 +65,7 @@ class Failback {
  private:
   Result<std::string> target();
   Result<bool> was_done();
+  bool others_switch_ends();
   Result<> wait_for_rejoin();
   Result<> step(const std::string& name);
   std::string note_path() const { return group().directory() + "/failback"; }
@@ -144,6 +146,18 @@ Result<bool> Failback::was_done() {
   return here_is ? wanted == here : wanted == std::string(group().layout().master_name);
 }
 
+// A failback that was killed leaves its switch behind, which goes on by itself, and does not let
+// another begin.
+bool Failback::others_switch_ends() {
+  const auto end = steady_clock::now() + std::min(left(), kOthersSwitch);
+  do {
+    const auto done = was_done();
+    if (done && *done) return true;
+    std::this_thread::sleep_for(kLook);
+  } while (steady_clock::now() < end);
+  return false;
+}
+
 Result<int> Failback::run() {
   HOTBACKUP_ASSIGN(opened_, cli::open_group(session_, options_.group));
   HOTBACKUP_ASSIGN(limit_, config::parse_duration(options_.timeout));
@@ -172,7 +186,8 @@ Result<int> Failback::run() {
       if (!session_.config_path.empty())
         words.insert(words.begin(), {"--config", session_.config_path});
       HOTBACKUP_ASSIGN(const int code, run_beside(words));
-      if (code != cli::kDone && code != cli::kNeedsYou) return code;
+      const bool good = code == cli::kDone || code == cli::kNeedsYou;
+      if (!good && !(code == cli::kWrongState && others_switch_ends())) return code;
       HOTBACKUP_TRY(step("compared and switched"));
     }
   }
