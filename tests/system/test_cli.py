@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 import pwd
+import resource
 import shutil
 import stat
 import subprocess
-import time
 import unittest
 
 from support import content, writers
@@ -336,9 +336,11 @@ class Role(CommandTest):
         self.paris.command("init", "main", "--role", "master")
 
         def once():
-            start = time.monotonic()
+            """Seconds of processor time: of what passes on the wall other programs take their part."""
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             self.paris.command("role", "main")
-            return time.monotonic() - start
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
         self.assertLess(min(once() for _ in range(50)), 0.020)
 

@@ -45,12 +45,12 @@ class Seed(PairTest):
             )
         self.init_pair()
         paths = [self.paris.path("zones"), self.paris.path("more")]
-        writer = self.background_python(self.paris, writers.THREADS, 8, 3, 2, *paths)
+        writer = self.background_python(self.paris, writers.THREADS, 120, 3, 2, *paths)
         self.paris.start("master")
         self.lyon.start("slave")
         wait_until(lambda: self.lyon.status()["applied"] > 0, "the seed to arrive")
-        self.assertTrue(writer.running(), "the seed took longer than the writer; make it longer")
-        writer.finish()
+        self.assertTrue(writer.running(), "the seed took longer than the writer")
+        writer.end()
         self.assertEqual(self.assert_equal_copies(), 2)
 
     def test_a_slave_that_comes_late_is_seeded_with_everything(self):

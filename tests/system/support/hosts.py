@@ -48,7 +48,7 @@ class Host:
     def _is_ready(self):
         if self.holder.poll() is not None:
             said = self.holder.stderr.read().decode()
-            if re.search("not permitted|ermission denied|unknown filesystem", said):
+            if re.search("not permitted|ermission denied|unknown filesystem|root filesystem propagation", said):
                 raise unittest.SkipTest(f"no hosts can be made on this machine: {said}")
             raise AssertionError(f"host {self.name}: {said}")
         children = pathlib.Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
