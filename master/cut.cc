@@ -43,7 +43,8 @@ Result<> CutEnvironment::begin() {
 }
 
 // A writer without locks makes pages of this snapshot change under it. An environment that was
-// written without capture gets a new baseline: what this snapshot shows is what copies will have.
+// written without capture, or has no baseline yet, gets one: what this snapshot shows is what
+// copies will have, and whoever writes without capture from here on is noticed.
 Result<> CutEnvironment::check(control::Group& group, os::SharedLock& lock) {
   control::EnvironmentEntry& entry = *group.environment(number);
   const TxnId last = snapshot->id();
@@ -53,7 +54,7 @@ Result<> CutEnvironment::check(control::Group& group, os::SharedLock& lock) {
     group.incidents().raise("HB-nolock-writer", entry.name, text);
     return fail(ErrorCode::kBusy, text);
   }
-  if (entry.state.load() == 0) return {};
+  if (entry.state.load() == 0 && entry.baselined.load() == 1) return {};
   return recovery::append_baseline(group, entry, lock, recovery::describe(entry, environment.get()),
                                    last);
 }

@@ -14,6 +14,7 @@
 #include "common/recovery/environment_recovery.h"
 #include "common/roles/compare_child.h"
 #include "common/service/waiting_rules.h"
+#include "master/joined.h"
 #include "master/loss_limit.h"
 
 namespace hotbackup::master {
@@ -198,10 +199,13 @@ Result<> GroupService::look_after() {
                                 " is still master; writes were let through after boot_wait");
   slots_.look(group);
   note_sync_failures();
+  HOTBACKUP_ASSIGN(auto released, take_in_what_appeared(group, configuration_));
+  forgotten_.insert(forgotten_.end(), released.begin(), released.end());
   HOTBACKUP_TRY(watch_.look(group));
   HOTBACKUP_TRY(group.keep_peer_numbers());
   if (recovery_due(group)) return {};  // it reads the journal that is here
-  HOTBACKUP_ASSIGN(forgotten_, keeper_.tidy());
+  HOTBACKUP_ASSIGN(released, keeper_.tidy());
+  forgotten_.insert(forgotten_.end(), released.begin(), released.end());
   return {};
 }
 

@@ -308,8 +308,9 @@ asio::awaitable<Result<>> Session::compare() {
   co_return verdict;
 }
 
-// Only before a peer's first seed: programs that run since before the group was made write what
-// nobody sees. They are named until they were restarted under capture.
+// Before a peer's first seed, and before one that mends what was written without capture: programs
+// that run since before the group was made write what nobody sees. They are named until they were
+// restarted under capture.
 asio::awaitable<Result<>> Session::wait_for_capture() {
   control::Group& group = context_.group;
   std::string said;
@@ -328,7 +329,7 @@ asio::awaitable<Result<>> Session::wait_for_capture() {
 
 asio::awaitable<Result<>> Session::seed() {
   control::Group& group = context_.group;
-  if (entry_.seeded.load() == 0) {
+  if (entry_.seeded.load() == 0 || group.is_unlogged()) {
     Result<> waited = co_await wait_for_capture();
     if (!waited) co_return waited;
   }
@@ -386,6 +387,8 @@ asio::awaitable<Result<>> Session::begin_streaming() {
   control::Group& group = context_.group;
   const UpdateNumber number = machine_.sent();
   const std::string_view peer(entry_.name);
+  // Before its claim stands again, which would call for another one.
+  if (seeded_at_.value != 0) entry_.seeded_at.store(seeded_at_.value);
   auto claim = [&group, peer, number] { return take_claim(group, peer, number); };
   const Result<> claimed = co_await context_.disk.run(claim);
   if (!claimed) co_return claimed;
@@ -403,7 +406,6 @@ asio::awaitable<Result<>> Session::begin_streaming() {
   spdlog::info("{}: {}: streaming from update {}", context_.configuration.name, entry_.name,
                human_count(number.next().value));
   if (seeded_at_.value == 0) co_return Result<>();
-  entry_.seeded_at.store(seeded_at_.value);
   const UpdateNumber through = seeded_everywhere(group, context_.configuration);
   auto mend = [&group, through] { return group.mend_unlogged(through); };
   co_return co_await context_.disk.run(mend);

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/lmdb/environment.h"
+#include "common/lmdb/meta.h"
 #include "common/os/ownership.h"
 #include "common/os/process.h"
 #include "common/update/codec.h"
@@ -29,6 +31,31 @@ constexpr const char* kServerLockNames[] = {"master.lock", "slave.lock", "change
 
 std::int64_t now_ns() {
   return wall_now().time_since_epoch().count();
+}
+
+bool has_slaves(const Layout& layout) {
+  const auto end = layout.peers + layout.peer_count.load();
+  return std::any_of(layout.peers, end, [](const PeerEntry& peer) {
+    return peer.seeded.load() != 0 || peer.journaled.load() != 0;
+  });
+}
+
+/// Before the first seed nobody asks what an environment holds. Later on a master has to know:
+/// whatever is there already no slave has.
+std::optional<lmdb::MetaPeek> look_before_join(const Layout& layout,
+                                               const EnvironmentRecord& record) {
+  if (static_cast<Role>(layout.role.load()) != Role::kMaster || !has_slaves(layout))
+    return std::nullopt;
+  auto there = lmdb::peek_meta(lmdb::data_file(record.path, record.subdirectory));
+  return there ? std::optional(*there) : std::nullopt;
+}
+
+/// Without items it is as good as new; from here on LMDB is due to show this.
+void set_known(EnvironmentEntry& entry, const lmdb::MetaPeek& there) {
+  constexpr std::uint32_t kNotInTheJournal = 2;
+  entry.last_txnid.store(there.last_txnid.value);
+  entry.inode.store(there.inode);
+  entry.baselined.store(kNotInTheJournal);
 }
 
 }  // namespace
@@ -141,7 +168,19 @@ Result<EnvironmentEntry*> Group::join(std::string_view path, bool subdirectory) 
         if (record.configured == layout_->environments[e].configured) ++earlier;
       record.name += "-" + std::to_string(earlier + 1);
     }
-    return register_environment(record);
+    const auto there = look_before_join(*layout_, record);
+    if (there && there->entries != 0) {
+      record.unlogged_at = made().next();
+      record.came_with_data = true;
+    }
+    HOTBACKUP_ASSIGN(EnvironmentEntry * entry, register_environment(record));
+    if (record.came_with_data)
+      incidents().raise("HB-unlogged", record.name,
+                        "environment " + record.name +
+                            " joined with data that no slave has: they get a new seed");
+    else if (there)
+      set_known(*entry, *there);
+    return entry;
   }
   return nullptr;
 }

@@ -69,6 +69,7 @@ Result<> Group::mend_unlogged(UpdateNumber seeded) {
     EnvironmentEntry* entry = environment(record.number);
     if (entry == nullptr || record.unlogged_at > seeded) continue;
     record.unlogged_at = {};
+    record.came_with_data = false;
     entry->state.store(static_cast<std::uint32_t>(EnvironmentState::kNormal));
     for (const char* code : {"HB-unlogged", "HB-nolock-writer", "HB-replaced"})
       incidents().clear(code, entry->name);

@@ -156,6 +156,9 @@ Result<GroupRecord> read_record(const toml::table& table) {
     environment.path = f.text("path");
     environment.subdirectory = f.flag("directory");
     environment.unlogged_at = UpdateNumber(f.number_or("unlogged_at", 0));
+    environment.came_with_data = f.number_or("came_with_data", 0) != 0;
+    environment.quiet_txnid = TxnId(f.number_or("quiet_txnid", 0));
+    environment.quiet_inode = f.number_or("quiet_inode", 0);
     record.environments.push_back(std::move(environment));
     return f.missing();
   }));
@@ -226,6 +229,10 @@ Result<> write_group_file(const std::string& group_directory, const GroupRecord&
         << "\ndirectory = " << (environment.subdirectory ? "true" : "false") << "\n";
     if (environment.unlogged_at.value != 0)
       out << "unlogged_at = " << environment.unlogged_at.value << "\n";
+    if (environment.came_with_data) out << "came_with_data = 1\n";
+    if (environment.quiet_txnid.value != 0)
+      out << "quiet_txnid = " << environment.quiet_txnid.value
+          << "\nquiet_inode = " << environment.quiet_inode << "\n";
   }
   for (const update::EnvironmentRules& kept : record.keep_local) {
     out << "\n[[keep_local]]\nenvironment = " << quoted(kept.environment) << "\nrules = [";

@@ -22,6 +22,11 @@ struct EnvironmentRecord {
   std::string path;  // canonical, of the directory or file
   bool subdirectory = true;
   UpdateNumber unlogged_at;  // copies lack something unless they were seeded at it or later; 0: no
+  bool came_with_data = false;  // that is why: it joined when slaves were seeded already
+  /// Of a master, of an environment whose last words are in no segment any more: what it is due to
+  /// show. 0: not known, or the journal says it.
+  TxnId quiet_txnid;
+  std::uint64_t quiet_inode = 0;
 };
 
 struct PatternRecord {

@@ -47,6 +47,15 @@ void fill_entry(EnvironmentEntry& entry, const EnvironmentRecord& record) {
       record.unlogged_at.value != 0 ? EnvironmentState::kUnlogged : EnvironmentState::kNormal));
 }
 
+/// Where the journal says nothing of it any more (last_words.h).
+void set_due_by_note(EnvironmentEntry& entry, const EnvironmentRecord& record) {
+  if (entry.baselined.load() != 0 || record.quiet_txnid.value == 0) return;
+  entry.last_txnid.store(record.quiet_txnid.value);
+  entry.inode.store(record.quiet_inode);
+  entry.baselined.store(1);
+  entry.recovery_due.store(1);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<os::Directory>> Group::open_journal(const os::Permissions& permissions) {
@@ -187,6 +196,10 @@ Result<> Group::rebuild(const GroupRecord& record) {
   for (const EnvironmentRecord& environment : record.environments) put_entry(environment);
   put_keep_local(record.keep_local);
   HOTBACKUP_TRY(rebuild_walk());
+  if (role == Role::kMaster)
+    for (const EnvironmentRecord& environment : record.environments)
+      if (EnvironmentEntry* entry = this->environment(environment.number))
+        set_due_by_note(*entry, environment);
   HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
   if (role == Role::kSlave && !decisions.differs.empty())
     incidents().raise("HB-copy-differs", "", decisions.differs);

@@ -19,12 +19,18 @@ constexpr std::uint32_t kDataVersion = 1;
 constexpr std::size_t kMagicOffset = 16;
 constexpr std::size_t kVersionOffset = 20;
 constexpr std::size_t kPageSizeOffset = 40;
+constexpr std::size_t kMainEntriesOffset = 120;
 constexpr std::size_t kTxnidOffset = 144;
 constexpr std::size_t kBytes = 152;
 
-/// The txnid of the meta page at `offset`, or nothing where there is none.
-Result<std::optional<std::uint64_t>> read_meta(int fd, const std::string& path, off_t offset,
-                                               std::uint32_t* page_bytes) {
+struct Meta {
+  std::uint64_t txnid = 0;
+  std::uint64_t entries = 0;
+};
+
+/// The meta page at `offset`, or nothing where there is none.
+Result<std::optional<Meta>> read_meta(int fd, const std::string& path, off_t offset,
+                                      std::uint32_t* page_bytes) {
   char meta[kBytes];
   const ssize_t got = ::pread(fd, meta, sizeof meta, offset);
   if (got < 0) return fail_errno("reading " + path);
@@ -34,7 +40,8 @@ Result<std::optional<std::uint64_t>> read_meta(int fd, const std::string& path, 
   if (const auto version = load_le<std::uint32_t>(meta + kVersionOffset); version != kDataVersion)
     return fail(ErrorCode::kVersion, path + " has LMDB data version " + std::to_string(version));
   if (page_bytes != nullptr) *page_bytes = load_le<std::uint32_t>(meta + kPageSizeOffset);
-  return load_le<std::uint64_t>(meta + kTxnidOffset);
+  return Meta{load_le<std::uint64_t>(meta + kTxnidOffset),
+              load_le<std::uint64_t>(meta + kMainEntriesOffset)};
 }
 
 }  // namespace
@@ -46,11 +53,12 @@ Result<MetaPeek> peek_meta(const std::string& data_file) {
   if (::fstat(fd.get(), &status) != 0) return fail_errno("looking at " + data_file);
   if (status.st_size == 0) return fail(ErrorCode::kNotFound, data_file + " is empty");
   std::uint32_t page_bytes = 0;
-  HOTBACKUP_ASSIGN(const auto first, read_meta(fd.get(), data_file, 0, &page_bytes));
+  HOTBACKUP_ASSIGN(const std::optional<Meta> first, read_meta(fd.get(), data_file, 0, &page_bytes));
   if (!first) return fail(ErrorCode::kCorrupt, data_file + " is not an LMDB data file");
-  HOTBACKUP_ASSIGN(const auto second,
+  HOTBACKUP_ASSIGN(const std::optional<Meta> second,
                    read_meta(fd.get(), data_file, static_cast<off_t>(page_bytes), nullptr));
-  return MetaPeek{TxnId(std::max(*first, second.value_or(0))), status.st_dev, status.st_ino};
+  const Meta& newest = second && second->txnid > first->txnid ? *second : *first;
+  return MetaPeek{TxnId(newest.txnid), newest.entries, status.st_dev, status.st_ino};
 }
 
 }  // namespace hotbackup::lmdb

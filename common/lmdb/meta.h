@@ -15,6 +15,7 @@ namespace hotbackup::lmdb {
 
 struct MetaPeek {
   TxnId last_txnid;
+  std::uint64_t entries = 0;  // of the main database: its items, and one for each named database
   dev_t device = 0;
   ino_t inode = 0;
 };

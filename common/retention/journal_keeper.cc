@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "common/control/last_words.h"
 #include "common/journal/segment.h"
 #include "common/lmdb/environment.h"
 #include "common/os/unique_fd.h"
@@ -89,7 +90,10 @@ Result<bool> JournalKeeper::retire_oldest(const std::vector<Segment>& segments, 
     const auto closed = begin_of(group_, segments[1]);
     if (!closed || wall_now() - *closed < *rules_.keep) return false;
   }
-  if (group_.role() == control::Role::kMaster) HOTBACKUP_TRY(make_durable(oldest.last));
+  if (group_.role() == control::Role::kMaster) {
+    HOTBACKUP_TRY(make_durable(oldest.last));
+    HOTBACKUP_TRY(control::note_last_words(group_));
+  }
   HOTBACKUP_TRY(journal::retire_segment(group_.journal_directory(), oldest.first,
                                         group_.layout().segment_bytes));
   return true;

@@ -6,6 +6,7 @@
 
 #include "common/base/bytes.h"
 #include "common/control/apply_decisions.h"
+#include "common/control/last_words.h"
 #include "common/lmdb/content_digest.h"
 #include "common/orphan/orphan_set.h"
 #include "common/recovery/baseline.h"
@@ -198,6 +199,7 @@ Result<> Change::write_epoch(const Epoch& epoch) {
     HOTBACKUP_TRY(group.journal().append_control(lock, journal::FrameKind::kEpoch, body, fields));
     group.set_epoch(epoch);
   }
+  HOTBACKUP_TRY(control::forget_last_words(group));
   for (std::uint32_t n = 1; n <= group.environment_count(); ++n)
     if (control::EnvironmentEntry* entry = group.environment(EnvironmentNumber(n)))
       if (auto done = write_baseline(group, *entry); !done)

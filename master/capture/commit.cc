@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/capture/commit.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <exception>
 #include <functional>
@@ -43,6 +45,17 @@ int CommitProtocol::begin(MDB_txn* txn) {
   return check_bypass(last);
 }
 
+// Another file lies in the place of the one that captured commits went to.
+bool CommitProtocol::is_replaced() {
+  const std::uint64_t due = entry_.inode.load();
+  if (due == 0 || entry_.baselined.load() == 0) return false;
+  mdb_filehandle_t fd = -1;
+  struct stat status {};
+  if (inode_ == 0 && real().env_get_fd(env_, &fd) == 0 && ::fstat(fd, &status) == 0)
+    inode_ = status.st_ino;
+  return inode_ != 0 && inode_ != due;
+}
+
 // Whoever wrote here without the library: LMDB's txnid tells, or, where he did without its locks as
 // well, the meta page that is ahead of them. The next update brings a new baseline.
 int CommitProtocol::check_bypass(std::uint64_t last) {
@@ -50,17 +63,21 @@ int CommitProtocol::check_bypass(std::uint64_t last) {
   real().env_info(env_, &info);
   const bool without_locks = info.me_last_txnid > last;
   const bool off_the_walk = entry_.baselined.load() != 0 && entry_.last_txnid.load() != last;
-  if (!without_locks && !off_the_walk) return 0;
+  const bool replaced = is_replaced();
+  if (!without_locks && !off_the_walk && !replaced) return 0;
   const std::string name = "environment " + std::string(entry_.name);
   if (without_locks)
     group_.incidents().raise("HB-nolock-writer", entry_.name,
                              name + " is written without LMDB's locks: transaction " +
                                  std::to_string(info.me_last_txnid) + " is lost to " +
                                  std::to_string(last + 1));
+  const std::string other = "the data file of " + name + ", " + entry_.path + ", was replaced";
+  if (replaced) group_.incidents().raise("HB-replaced", entry_.name, other);
   const auto noted = group_.set_unlogged(
-      entry_, name + " was written without capture: its last transaction is " +
-                  std::to_string(std::max<std::uint64_t>(last, info.me_last_txnid)) + ", not " +
-                  std::to_string(entry_.last_txnid.load()));
+      entry_, replaced ? other
+                       : name + " was written without capture: its last transaction is " +
+                             std::to_string(std::max<std::uint64_t>(last, info.me_last_txnid)) +
+                             ", not " + std::to_string(entry_.last_txnid.load()));
   if (!noted) return code_of(noted.error());
   entry_.baselined.store(0);
   return 0;
@@ -84,7 +101,7 @@ void CommitProtocol::tell_at_limit(const Error& error) {
 Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid, bool durable,
                                                  Claim& claim,
                                                  std::optional<journal::Appended>& open) {
-  const bool baseline_due = entry_.baselined.load() == 0;
+  const bool baseline_due = entry_.baselined.load() != 1;
   const recovery::Description environment =
       baseline_due ? recovery::describe(entry_, env_) : recovery::Description{};
   HOTBACKUP_TRY(recorder.update().prepare());

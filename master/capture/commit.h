@@ -37,6 +37,7 @@ class CommitProtocol {
   Result<journal::Appended> append(Recorder& recorder, TxnId txnid, bool durable, Claim& claim,
                                    std::optional<journal::Appended>& open);
   int check_bypass(std::uint64_t last);
+  bool is_replaced();
   void tell_at_limit(const Error& error);
   void void_update(const journal::Appended& appended);
   void advance_walk(std::uint64_t txnid);
@@ -44,6 +45,7 @@ class CommitProtocol {
   control::Group& group_;
   control::EnvironmentEntry& entry_;
   MDB_env* const env_;
+  std::uint64_t inode_ = 0;  // of the data file that is open; 0: not looked at yet
 };
 
 }  // namespace hotbackup::capture
