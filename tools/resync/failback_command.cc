@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include <cstdio>
+#include <optional>
+#include <sstream>
 #include <thread>
 
 #include "common/config/quantity.h"
@@ -56,6 +58,13 @@ Result<int> run_beside(const std::vector<std::string>& words) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(cli::kFailed);
 }
 
+/// What is kept of one, for the next: that it is under way, or came to its end. Typed again after
+/// that, it must not begin the way back.
+struct Note {
+  std::string wanted;  // who is to be master
+  bool done = false;
+};
+
 class Failback {
  public:
   Failback(const Session& session, const FailbackOptions& options)
@@ -64,7 +73,10 @@ class Failback {
 
  private:
   Result<std::string> target();
-  Result<bool> was_done();
+  bool is_master(std::string_view node) const;
+  bool was_done() const;
+  std::optional<Note> read_note() const;
+  Result<> write_note(const Note& note);
   bool others_switch_ends();
   Result<> wait_for_rejoin();
   Result<> step(const std::string& name);
@@ -95,7 +107,8 @@ Result<> Failback::step(const std::string& name) {
   return {};
 }
 
-/// Who is to be master: the node that is not. While one is under way, the one that it began for.
+/// Who is to be master: the node that is not. While one is under way, the one that it began for;
+/// where it has come to its end, that one still.
 Result<std::string> Failback::target() {
   const std::string& here = opened_->configuration.node.name;
   std::string wanted = here;
@@ -106,8 +119,8 @@ Result<std::string> Failback::target() {
                                           "to be master");
     wanted = opened_->settings->peers.front();
   }
-  const auto noted = os::read_file(note_path());
-  if (noted && !noted->empty()) wanted = noted->substr(0, noted->find('\n'));
+  if (const auto note = read_note(); note && (!note->done || is_master(note->wanted)))
+    wanted = note->wanted;
   return wanted;
 }
 
@@ -137,13 +150,30 @@ Result<> Failback::wait_for_rejoin() {
   }
 }
 
-Result<bool> Failback::was_done() {
-  const auto noted = os::read_file(note_path());
-  if (!noted) return false;
-  const std::string& here = opened_->configuration.node.name;
-  const std::string wanted = noted->substr(0, noted->find('\n'));
-  const bool here_is = group().role() == control::Role::kMaster;
-  return here_is ? wanted == here : wanted == std::string(group().layout().master_name);
+std::optional<Note> Failback::read_note() const {
+  const auto text = os::read_file(note_path());
+  if (!text) return std::nullopt;
+  std::istringstream words(*text);
+  Note note;
+  std::string done;
+  if (!(words >> note.wanted)) return std::nullopt;
+  note.done = words >> done && done == "done";
+  return note;
+}
+
+Result<> Failback::write_note(const Note& note) {
+  return os::replace_file(note_path(), note.wanted + (note.done ? " done\n" : "\n"),
+                          group().permissions());
+}
+
+bool Failback::is_master(std::string_view node) const {
+  const bool here = group().role() == control::Role::kMaster;
+  return node == (here ? opened_->configuration.node.name : group().layout().master_name);
+}
+
+bool Failback::was_done() const {
+  const auto note = read_note();
+  return note && is_master(note->wanted);
 }
 
 // A failback that was killed leaves its switch behind, which goes on by itself, and does not let
@@ -151,8 +181,7 @@ Result<bool> Failback::was_done() {
 bool Failback::others_switch_ends() {
   const auto end = steady_clock::now() + std::min(left(), kOthersSwitch);
   do {
-    const auto done = was_done();
-    if (done && *done) return true;
+    if (was_done()) return true;
     std::this_thread::sleep_for(kLook);
   } while (steady_clock::now() < end);
   return false;
@@ -171,9 +200,8 @@ Result<int> Failback::run() {
     return cli::kDone;
   }
   HOTBACKUP_TRY(cli::log_command(session_, group().directory()));
-  HOTBACKUP_ASSIGN(bool done, was_done());
-  if (!done) {
-    HOTBACKUP_TRY(os::replace_file(note_path(), wanted + "\n", group().permissions()));
+  if (!was_done()) {
+    HOTBACKUP_TRY(write_note({wanted}));
     HOTBACKUP_TRY(step("begun"));
     HOTBACKUP_TRY(wait_for_rejoin());
     HOTBACKUP_TRY(step("rejoined"));
@@ -191,7 +219,7 @@ Result<int> Failback::run() {
       HOTBACKUP_TRY(step("compared and switched"));
     }
   }
-  if (!options_.no_switch) ::unlink(note_path().c_str());
+  if (!options_.no_switch) HOTBACKUP_TRY(write_note({wanted, true}));
   if (session_.json)
     std::printf(
         "%s\n",
