@@ -268,7 +268,9 @@ class FullDisk(PairTest):
         self.assertTrue(self.paris.server.running() and self.lyon.server.running())
 
     def test_a_full_journal_disk_on_the_master_refuses_commits_and_loses_none(self):
-        self.make_pair(SMALL)
+        # Its own limit would make room for a writer that is slow enough.
+        no_limit = 'segment_size = "1 MB"\njournal_limit = "off"'
+        self.make_pair(Group("main", {"zones": "zones"}, options=no_limit))
         ballast = self.small_disk(self.paris.state, 24, 12)
         self.start_pair()
         done = self.paris.python(UNTIL_REFUSED, self.paris.path("zones"), 0)
