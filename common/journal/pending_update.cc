@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/journal/pending_update.h"
 
-#include <unistd.h>
-
-#include <atomic>
-
 #include "common/base/bytes.h"
 #include "common/journal/segment.h"
+#include "common/journal/spills.h"
 
 namespace hotbackup::journal {
 namespace {
 
 constexpr std::size_t kBodyBytesOffset = 8;
 constexpr std::size_t kBodyHashOffset = 88;
-
-std::string next_spill_name() {
-  static std::atomic<unsigned> count{0};
-  return "spill-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1)) + ".tmp";
-}
 
 }  // namespace
 

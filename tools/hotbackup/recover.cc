@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "common/journal/spills.h"
 #include "tools/hotbackup/command.h"
 
 namespace hotbackup::cli {
@@ -32,6 +33,7 @@ Result<int> recover(const Session& session, control::Group& group) {
       std::printf("%-12s %-9s %s\n", entry.name, outcome.c_str(), recovered.text.c_str());
   };
   HOTBACKUP_TRY(recovery::recover_all(group, report));
+  HOTBACKUP_TRY(journal::remove_left_spills(group.journal_directory()));
   if (session.json)
     std::printf("%s\n",
                 ordered_json{{"group", name}, {"environments", environments}}.dump().c_str());

@@ -2,8 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <set>
 #include <thread>
 
+#include "common/journal/spills.h"
 #include "tests/support/journal_fixture.h"
 
 using namespace hotbackup;
@@ -97,6 +99,20 @@ TEST_CASE("an update larger than a segment gets one of its own and leaves no spi
   CHECK(bodies.at(3) == small);
   const auto names = *fixture.directory().list();
   for (const std::string& name : names) CHECK(name.find("spill") == std::string::npos);
+}
+
+TEST_CASE("what a killed program has spilled is removed, what a living one has is not") {
+  JournalFixture fixture;
+  os::Directory& directory = fixture.directory();
+  const std::string living = next_spill_name();
+  for (const char* name : {living.c_str(), "spill-1073741823-0.tmp", "spill-x.tmp"})
+    REQUIRE(directory.create(name));
+  REQUIRE(remove_left_spills(directory));
+  const auto names = *directory.list();
+  const std::set<std::string> left(names.begin(), names.end());
+  CHECK(left.contains(living));
+  CHECK(left.contains("spill-x.tmp"));
+  CHECK_FALSE(left.contains("spill-1073741823-0.tmp"));
 }
 
 TEST_CASE("a rewound update holds what was in it at the mark, spilled or not") {
