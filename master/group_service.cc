@@ -9,10 +9,12 @@
 #include <cstring>
 #include <utility>
 
+#include "common/journal/spills.h"
 #include "common/net/child_process.h"
 #include "common/os/process.h"
 #include "common/recovery/environment_recovery.h"
 #include "common/roles/compare_child.h"
+#include "common/service/refused_programs.h"
 #include "common/service/waiting_rules.h"
 #include "master/joined.h"
 #include "master/loss_limit.h"
@@ -199,6 +201,8 @@ Result<> GroupService::look_after() {
                                 " is still master; writes were let through after boot_wait");
   slots_.look(group);
   note_sync_failures();
+  service::forget_refused_programs(group);
+  HOTBACKUP_TRY(journal::remove_left_spills(group.journal_directory()));
   HOTBACKUP_ASSIGN(auto released, take_in_what_appeared(group, configuration_));
   forgotten_.insert(forgotten_.end(), released.begin(), released.end());
   HOTBACKUP_TRY(watch_.look(group));

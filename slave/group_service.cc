@@ -14,6 +14,7 @@
 #include "common/journal/segment.h"
 #include "common/roles/compare_child.h"
 #include "common/roles/peers.h"
+#include "common/service/refused_programs.h"
 #include "common/service/waiting_rules.h"
 #include "slave/applied_file.h"
 #include "slave/session.h"
@@ -510,7 +511,10 @@ asio::awaitable<void> GroupService::keep_house() {
     clear_old_failure();
     auto mend = [this] { return mend_applier(); };
     (void)co_await journal_worker_.run(mend);  // the incident says what fails
-    auto tidy = [this] { return keeper_.tidy(); };
+    auto tidy = [this] {
+      service::forget_refused_programs(*group_);
+      return keeper_.tidy();
+    };
     const auto tidied = co_await housekeeper_.run(tidy);
     if (keeper_.wants_durable_copies()) {
       auto settle = [this] { return settle_copies(); };

@@ -86,11 +86,10 @@ os::Permissions Group::permissions() const {
 }
 
 bool Group::shares_pid_namespace() {
-  const std::uint64_t here = os::pid_namespace();
-  if (here == 0 || layout_->pid_namespace == 0 || here == layout_->pid_namespace) return true;
-  incidents().raise("HB-pid-namespace", os::process_name(::getpid()),
-                    os::process_name(::getpid()) +
-                        " runs in another pid namespace than the group, and may not write");
+  if (layout_->pid_namespace == 0 || os::pid_namespace() == layout_->pid_namespace) return true;
+  const std::string name = os::own_name();
+  incidents().raise("HB-pid-namespace", name,
+                    name + " runs in another pid namespace than the group, and may not write");
   return false;
 }
 

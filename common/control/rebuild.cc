@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mapping the control file, and rebuilding it from group.toml and the journal.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -56,6 +57,63 @@ void set_due_by_note(EnvironmentEntry& entry, const EnvironmentRecord& record) {
   entry.recovery_due.store(1);
 }
 
+constexpr char kUnseen[] = "programs that cannot be seen from here";
+
+/// Who else has the control file mapped.
+struct Users {
+  std::string names;
+  bool all_known = true;  // false: nobody was found, and there may be somebody
+};
+
+/// `mapped`: whether the caller has mapped it by this descriptor already.
+Users users_of(int fd, const struct stat& status, bool mapped) {
+  Users users;
+  const os::Mappers mappers = os::processes_mapping(status.st_ino, std::string("/") + kControlName);
+  for (const pid_t pid : mappers.pids)
+    users.names += (users.names.empty() ? "" : ", ") + ("pid " + std::to_string(pid)) + " (" +
+                   os::process_name(pid) + ")";
+  if (!users.names.empty()) return users;
+  // The kernel knows whether it is open elsewhere, whoever may look at whom and in which namespace;
+  // it tells the file's owner, who has not opened it twice himself.
+  const bool opened_twice = mappers.own > (mapped ? 1 : 0);
+  users.all_known = opened_twice && mappers.all_seen;
+  if (opened_twice) return users;
+  ::fcntl(fd, F_SETSIG, SIGURG);  // by default nothing, where somebody opens it this very moment
+  if (::fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+    (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
+    users.all_known = true;
+  } else if (errno == EAGAIN) {
+    users.names = kUnseen;
+  }
+  return users;
+}
+
+Error refuse(Layout& layout, const std::string& why) {
+  const std::string name = os::own_name();
+  IncidentTable(layout).raise("HB-pid-namespace", name, name + " " + why + ", and may not write");
+  return Error(ErrorCode::kRefused, name + " " + why);
+}
+
+/// Whether a control file that is laid out is this boot's. False where it may be laid out anew. A
+/// program in a container may see another boot id, or, with ProcSubset=pid, none, while others live
+/// with this memory: a real boot has left nobody who has it mapped.
+Result<bool> is_of_this_boot(int fd, const struct stat& status, Layout& layout) {
+  const auto boot = os::boot_id();
+  if (!boot)
+    return fail(refuse(layout, "cannot read this machine's boot id: " + boot.error().text() +
+                                   " (of a service: ProcSubset=pid)"));
+  if (std::memcmp(layout.boot, boot->data(), sizeof layout.boot) == 0) return true;
+  const Users users = users_of(fd, status, /*mapped=*/true);
+  const bool same_namespace =
+      layout.pid_namespace != 0 && layout.pid_namespace == os::pid_namespace();
+  if (users.names.empty() && (users.all_known || same_namespace)) return false;
+  return tl::unexpected(
+      refuse(layout, (same_namespace ? "sees another boot id"
+                                     : "runs in another pid namespace and sees another boot id") +
+                         std::string(" than ") + (users.names.empty() ? kUnseen : users.names) +
+                         " in the group"));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<os::Directory>> Group::open_journal(const os::Permissions& permissions) {
@@ -86,13 +144,14 @@ Result<bool> Group::map_existing() {
   void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return fail_errno("mapping " + directory_ + "/" + kControlName);
   layout_ = static_cast<Layout*>(memory);
-  const bool usable = layout_->magic == kMagic && layout_->version == kVersion &&
-                      layout_->bytes == sizeof(Layout) && layout_->ready.load() == 1 &&
-                      std::memcmp(layout_->boot, os::boot_id().data(), sizeof layout_->boot) == 0;
-  if (usable) return true;
+  const bool laid_out = layout_->magic == kMagic && layout_->version == kVersion &&
+                        layout_->bytes == sizeof(Layout) && layout_->ready.load() == 1;
+  Result<bool> usable = false;
+  if (laid_out) usable = is_of_this_boot(fd.get(), status, *layout_);
+  if (usable && *usable) return true;
   ::munmap(memory, sizeof(Layout));
   layout_ = nullptr;
-  return false;
+  return usable;
 }
 
 // An upgrade: programs that started before it go on with the older library and its layout of this
@@ -108,31 +167,21 @@ Result<> Group::check_version(int fd, const struct stat& status) const {
   } head{};
   static_assert(offsetof(decltype(head), boot) == offsetof(Layout, boot));
   if (::pread(fd, &head, sizeof head, 0) != sizeof head || head.magic != kMagic ||
-      head.version == kVersion ||
-      std::memcmp(head.boot, os::boot_id().data(), sizeof head.boot) != 0)
+      head.version == kVersion)
     return {};
-  std::string names;
-  const os::Mappers mappers = os::processes_mapping(status.st_ino, std::string("/") + kControlName);
-  for (const pid_t pid : mappers.pids)
-    names += (names.empty() ? "" : ", ") + ("pid " + std::to_string(pid)) + " (" +
-             os::process_name(pid) + ")";
-  // Who may not look at others' maps can still ask the kernel whether the file is open elsewhere.
-  if (names.empty() && !mappers.all_seen) {
-    if (::fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
-      (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
-    else
-      names = "programs of other users";
-  }
-  if (names.empty()) return {};
-  return fail(ErrorCode::kVersion, "group " + directory_ +
-                                       " is in use with the library of another "
-                                       "version by " +
-                                       names + ": restart them, then this");
+  const Users users = users_of(fd, status, /*mapped=*/false);
+  if (users.names.empty() && users.all_known) return {};
+  HOTBACKUP_ASSIGN(const auto boot, os::boot_id());
+  if (users.names.empty() && std::memcmp(head.boot, boot.data(), sizeof head.boot) != 0) return {};
+  return fail(ErrorCode::kVersion,
+              "group " + directory_ + " is in use with the library of another version by " +
+                  (users.names.empty() ? kUnseen : users.names) + ": restart them, then this");
 }
 
 // In place, so that a process that has the file open goes on with the same memory. Only the first
 // to come after a boot gets here, or one that finds no usable file.
 Result<> Group::rebuild(const GroupRecord& record) {
+  HOTBACKUP_ASSIGN(const auto boot, os::boot_id());
   const journal::RecoveredTail empty{};
   HOTBACKUP_ASSIGN(const auto tail,
                    record.id.is_none()
@@ -152,7 +201,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
   l.magic = kMagic;
   l.version = kVersion;
   l.bytes = sizeof(Layout);
-  std::memcpy(l.boot, os::boot_id().data(), sizeof l.boot);
+  std::memcpy(l.boot, boot.data(), sizeof l.boot);
   l.pid_namespace = os::pid_namespace();
   l.group = record.id;
   l.node = record.node.value;

@@ -28,6 +28,10 @@ constexpr Entry kCatalogue[] = {
      "The clocks of two nodes are more than a second apart: times in logs, in lag and of --until "
      "disagree.",
      "see to NTP on both; it is measured anew with each heartbeat and each link"},
+    {"HB-commit-failed", kError,
+     "The disk failed LMDB's write or sync of a commit on the master: it did not happen, and its "
+     "program was told.",
+     "look after the disk, or make room; it goes with the next commit that succeeds"},
     {"HB-copy-differs", kError, "A copy is known not to be what its master has.",
      "hotbackup compare GROUP --repair lists what differs, mends it and proves it"},
     {"HB-copy-failed", kError, "The disk of a copy failed a write or sync; applying waits.",
@@ -91,9 +95,10 @@ constexpr Entry kCatalogue[] = {
      "new "
      "fingerprint into its [[peer]]"},
     {"HB-pid-namespace", kError,
-     "A program in a container with process ids of its own opened an environment of the group: "
-     "locks do not work across.",
-     "run it, and the servers, in one pid namespace (docker run --pid=host)"},
+     "A program in a container with process ids or a boot id of its own, or one that cannot see "
+     "/proc/sys, opened an environment of the group: locks do not work across, it may only read.",
+     "run it, and the servers, in one pid namespace (docker run --pid=host), a service without "
+     "ProcSubset=pid"},
     {"HB-post-restore", kError,
      "The hook post_restore has not succeeded on what was restored here; promote and switch refuse "
      "this node until it has.",

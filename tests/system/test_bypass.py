@@ -88,12 +88,23 @@ class Bypass(PairTest):
         codes = {incident["code"] for incident in self.paris.status()["incidents"]}
         self.assertIn("HB-replaced", codes)
 
-    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
-    def test_a_program_in_another_pid_namespace_may_read_and_not_write(self):
+    def run_elsewhere(self, source, command, **places):
+        """Runs Python under capture behind a command that gives it another view of the machine."""
+        words = [*command, "/usr/bin/python3", "-c", source, self.paris.path("zones")]
+        done = subprocess.run(self.paris.captured(words), env=self.paris.environment,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def codes(self):
+        return {incident["code"] for incident in self.paris.status()["incidents"]}
+
+    def refused_elsewhere(self, command):
+        """A program there may read and not write, while one here goes on."""
         self.start_pair(ONE)
-        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
-        self.assert_equal_copies()
-        source = """
+        writer = self.background_python(self.paris, writers.ENDLESS, self.paris.path("zones"))
+        writer.wait_for("\n20\n")
+        out = self.run_elsewhere("""
 import lmdb, sys
 env = lmdb.open(sys.argv[1], max_dbs=9)
 with env.begin() as txn: print(txn.stat()["entries"] > 0)
@@ -101,17 +112,39 @@ try:
     with env.begin(write=True) as txn: txn.put(b"k", b"v")
     print("written")
 except lmdb.Error as error: print("refused")
-"""
-        # In a chroot no mount can be made private: there it goes without a /proc of its own.
-        own_proc = ["--mount-proc"] if subprocess.run(["unshare", "--mount", "true"]).returncode == 0 else []
-        program = ["unshare", "--pid", "--fork", *own_proc, "/usr/bin/python3", "-c", source]
-        out = subprocess.run(
-            self.paris.captured([*program, self.paris.path("zones")]),
-            env=self.paris.environment, capture_output=True, text=True, check=True).stdout
-        self.assertEqual(out.split(), ["True", "refused"])
-        codes = {incident["code"] for incident in self.paris.status()["incidents"]}
-        self.assertIn("HB-pid-namespace", codes)
+""", command)
+        self.assertEqual(out.split()[-2:], ["True", "refused"])
+        self.assertTrue(writer.running(), writer.log[-2000:])
+        writer.end()
         self.assert_equal_copies()
+        self.assert_no_gap()
+        history = self.paris.command("incidents", "main").stdout
+        self.assertRegex(history, "HB-pid-namespace.*python3")
+        wait_until(lambda: "HB-pid-namespace" not in self.codes(), "the incident to go")
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
+    def test_a_program_in_another_pid_namespace_may_read_and_not_write(self):
+        self.refused_elsewhere(["unshare", "--pid", "--fork", "--mount-proc"])
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
+    def test_a_program_that_cannot_read_the_boot_id_may_read_and_not_write(self):
+        hidden = "mount -t proc -o subset=pid proc /proc"
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+        if subprocess.run([*command, hidden + " && [ ! -e /proc/sys ]"], capture_output=True).returncode != 0:
+            self.skipTest("this kernel has no proc with subset=pid")
+        self.refused_elsewhere([*command, hidden + '; exec "$@"', "sh"])
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
+    def test_a_container_with_a_boot_id_of_its_own_may_read_and_not_write(self):
+        boot = self.root / "boot"
+        boot.write_text("11111111-2222-3333-4444-555555555555\n")
+        self.refused_elsewhere(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c",
+                                f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"', "sh"])
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root")
+    def test_a_program_without_proc_may_read_and_not_write(self):
+        self.refused_elsewhere(["unshare", "--mount", "--pid", "--fork", "--propagation", "private", "sh", "-c",
+                                'mount -t tmpfs none /proc; exec "$@"', "sh"])
 
     def test_a_data_file_that_is_removed_and_made_anew_is_told(self):
         self.start_pair(ONE)

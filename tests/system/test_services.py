@@ -124,6 +124,11 @@ class Capture(Scratch):
         self.capture("x@one")
         self.assertIn("/libhotbackup.so:/usr/lib/libjemalloc.so.2\n", self.drop_in("x@one.service").read_text())
 
+    def test_a_unit_that_hides_the_boot_id_sees_it_under_capture(self):
+        self.unit("[Service]\nProcSubset=pid\n")
+        self.assertIn("ProcSubset", self.capture("pdns").stdout)
+        self.assertIn("\nProcSubset=all\n", self.drop_in().read_text())
+
     def test_what_would_run_uncaptured_is_refused(self):
         self.unit("[Service]\nRootDirectory=/srv/jail\n")
         self.assertIn("RootDirectory", self.capture("pdns", expect=1).stderr)

@@ -28,6 +28,7 @@ struct CaptureOptions {
 struct Change {
   std::string file;
   bool changed = false;
+  std::string note = {};
 };
 
 constexpr std::string_view kPreload = "LD_PRELOAD=";
@@ -85,6 +86,10 @@ std::string drop_in(const std::string& library, const std::string& before) {
          "ReadWritePaths=-/var/lib/hotbackup/groups\n";
 }
 
+constexpr char kShowBoot[] =
+    "# Capture has to know the boot id, /proc/sys/kernel/random/boot_id.\n"
+    "ProcSubset=all\n";
+
 Result<Change> write(const std::string& file, const std::string& text) {
   const auto before = os::read_file(file);
   if (before && *before == text) return Change{file, false};
@@ -112,7 +117,14 @@ Result<Change> capture_unit(const CaptureOptions& options, const std::string& un
                                            std::string(key + 1) +
                                            "), where the library is not: it would run uncaptured");
   HOTBACKUP_ASSIGN(const std::string library, capture_library());
-  return write(file, drop_in(library, preloaded(text)));
+  const bool hides_boot = text.find("\nProcSubset=pid") != std::string::npos;
+  HOTBACKUP_ASSIGN(Change change,
+                   write(file, drop_in(library, preloaded(text)) + (hides_boot ? kShowBoot : "")));
+  if (hides_boot)
+    change.note = unit +
+                  " has ProcSubset=pid; the drop-in says ProcSubset=all, or its writes "
+                  "would be refused";
+  return change;
 }
 
 /// One library a line, or several separated by spaces or colons: see ld.so(8).
@@ -158,6 +170,7 @@ Result<int> capture(const Session& session, const CaptureOptions& options) {
                 : options.remove ? "removed  "
                                  : "written  ",
                 change.file.c_str());
+    if (!change.note.empty()) std::printf("note      %s\n", change.note.c_str());
     if (change.changed) std::printf("now type  %s\n", restart.c_str());
   };
   if (options.system) {

@@ -328,6 +328,55 @@ TEST_CASE(
   CHECK((*anew)->layout().version == kVersion);
 }
 
+TEST_CASE("a control file is not laid out anew for who sees another boot id while others have it") {
+  test::TemporaryDirectory directory;
+  make_group(directory.path(), sample_record());
+  const std::string control = directory / "control";
+  std::string boot(36, '1');
+  std::uint64_t somewhere_else = 1;
+  SUBCASE("in this pid namespace") {
+    somewhere_else = (*Group::open(directory.path()))->layout().pid_namespace;
+  }
+  SUBCASE("in another one") {
+    REQUIRE(Group::open(directory.path()));
+  }
+  int held[2];
+  REQUIRE(::pipe(held) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const os::UniqueFd fd(::open(control.c_str(), O_RDWR));
+    void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    auto* layout = static_cast<Layout*>(memory);
+    boot.copy(layout->boot, sizeof layout->boot);
+    layout->pid_namespace = somewhere_else;
+    (void)!::write(held[1], "y", 1);
+    for (;;) ::pause();
+  }
+  char mapped = 0;
+  REQUIRE(::read(held[0], &mapped, 1) == 1);
+  const auto refused = Group::open(directory.path());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == ErrorCode::kRefused);
+  CHECK(refused.error().text().find("pid " + std::to_string(child)) != std::string::npos);
+  {
+    const os::UniqueFd fd(::open(control.c_str(), O_RDWR));
+    void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    auto* layout = static_cast<Layout*>(memory);
+    CHECK(std::string(layout->boot) == boot);
+    CHECK(IncidentTable(*layout).find("HB-pid-namespace", "control_test"));
+    ::munmap(memory, sizeof(Layout));
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(held[0]);
+  ::close(held[1]);
+
+  const auto anew = Group::open(directory.path());  // as after a boot: nobody has it
+  REQUIRE(anew);
+  CHECK(std::string((*anew)->layout().boot) != boot);
+  CHECK((*anew)->layout().pid_namespace != 1);
+}
+
 TEST_CASE("a smaller control file of another version is not grown under its users either") {
   test::TemporaryDirectory directory;
   make_group(directory.path(), sample_record());
