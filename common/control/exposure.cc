@@ -40,8 +40,9 @@ LossLimit Exposure::limit() const {
   return limit;
 }
 
-// `kind` last: whoever sees it sees the rest. A running commit may see a mix of old and new for an
-// instant; both were an administrator's wish.
+// From one kind or amount to another by a limit of nothing, at which commits wait: one that waits
+// already must not see the limit off, nor the new amount by the old measure, while it is not the
+// administrator's wish.
 void Exposure::set_limit(const LossLimit& limit, std::span<const std::string> peers) {
   const std::uint32_t count = layout_.peer_count.load();
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -49,23 +50,27 @@ void Exposure::set_limit(const LossLimit& limit, std::span<const std::string> pe
     peer.counts.store(std::ranges::find(peers, std::string_view(peer.name)) != peers.end() ? 1 : 0);
   }
   const LossLimit before = this->limit();
-  state_.at_limit.store(static_cast<std::uint32_t>(limit.at_limit));
+  const bool measured_anew = before.kind != limit.kind || before.amount != limit.amount;
+  if (measured_anew) {
+    state_.at_limit.store(static_cast<std::uint32_t>(AtLimit::kWait));
+    state_.amount.store(0);
+  }
   state_.wait_max_ns.store(static_cast<std::uint64_t>(limit.wait_max.count()));
   state_.applied.store(limit.applied ? 1 : 0);
   state_.peers.store(limit.peers);
   recompute_acknowledged();
-  if (before.kind != limit.kind || before.amount != limit.amount) {
-    state_.kind.store(static_cast<std::uint32_t>(LimitKind::kOff));
-    state_.amount.store(limit.amount);
+  if (measured_anew) {
     const std::uint64_t made = layout_.tail.made.load();
     if (before.kind == LimitKind::kOff) raise_to(state_.returned, made);
     state_.passed_until.store(0);
     state_.mark_count.store(0);
     place_mark(limit.kind == LimitKind::kTime ? std::min(acknowledged(), made) : made, now_ns());
     state_.kind.store(static_cast<std::uint32_t>(limit.kind));
+    state_.amount.store(limit.amount);
     const std::uint64_t told = returned();
     if (limit.kind == LimitKind::kUpdates) (void)note_returned(told, needed(told, 0));
   }
+  state_.at_limit.store(static_cast<std::uint32_t>(limit.at_limit));
   os::futex_notify(layout_.acknowledged_wake);
 }
 

@@ -107,7 +107,7 @@ Result<> Group::become_master(const Epoch& epoch) {
   layout_->roles.unconfirmed.store(0);
   open_gate();
   layout_->role.store(static_cast<std::uint32_t>(Role::kMaster));
-  for (const char* code : {kFenced, kTwoMasters}) incidents().clear(code);
+  for (const char* code : {kFenced, kTwoMasters}) incidents().clear_all(code);
   notify_published();
   return {};
 }
@@ -148,7 +148,7 @@ Result<> Group::become_slave() {
   stored.role = Role::kSlave;
   HOTBACKUP_TRY(write_group_file(directory_, stored));
   layout_->role.store(static_cast<std::uint32_t>(Role::kSlave));
-  for (const char* code : {kFenced, kTwoMasters}) incidents().clear(code);
+  for (const char* code : {kFenced, kTwoMasters}) incidents().clear_all(code);
   return {};
 }
 

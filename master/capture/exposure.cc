@@ -56,16 +56,17 @@ struct Wait {
   bool told = false;
 };
 
-enum class Step { kEnough, kGiveUp, kSleep };
+enum class Step { kEnough, kGiveUp, kLost, kSleep };
 
-Step look(control::Group& group, const Claim& claim, UpdateNumber number, Wait& wait,
-          milliseconds& pause) {
+Step judge(const LossLimit& limit, control::Group& group, const Claim& claim, UpdateNumber number,
+           Wait& wait, milliseconds& pause) {
   Exposure exposure = group.exposure();
-  const LossLimit limit = exposure.limit();
-  if (limit.kind == LimitKind::kOff || group.role() != control::Role::kMaster) return Step::kEnough;
+  const control::Role role = group.role();
+  if (limit.kind == LimitKind::kOff || role == control::Role::kNone) return Step::kEnough;
   if (exposure.needed(number.value, claim.bytes_through) <= exposure.acknowledged())
     return Step::kEnough;
   if (!waits(limit)) return Step::kGiveUp;
+  if (role != control::Role::kMaster) return Step::kLost;
   const auto waited = Clock::now() - wait.begun;
   if (limit.wait_max.count() != 0 && waited >= limit.wait_max) return Step::kGiveUp;
   pause = kSliceMax;
@@ -79,6 +80,26 @@ Step look(control::Group& group, const Claim& claim, UpdateNumber number, Wait& 
   return Step::kSleep;
 }
 
+// A limit that changed meanwhile may have been read half old, half new.
+Step look(control::Group& group, const Claim& claim, UpdateNumber number, Wait& wait,
+          milliseconds& pause) {
+  for (;;) {
+    const LossLimit limit = group.exposure().limit();
+    const Step step = judge(limit, group, claim, number, wait, pause);
+    if (group.exposure().limit() == limit) return step;
+  }
+}
+
+// It has happened here and is never said to have failed. That it is not safe is.
+void tell_lost(control::Group& group, UpdateNumber number) {
+  const std::string update = "update " + std::to_string(number.value);
+  group.incidents().raise("HB-fenced", update,
+                          update +
+                              " was returned to its program without the acknowledgement that "
+                              "loss_limit promises: another node was promoted while it waited. "
+                              "Where that one does not have it, it becomes an orphan here");
+}
+
 void settle_waiting(control::Group& group, const Claim& claim, UpdateNumber number) {
   const control::Layout& layout = group.layout();
   Wait wait;
@@ -90,6 +111,7 @@ void settle_waiting(control::Group& group, const Claim& claim, UpdateNumber numb
       os::futex_wait(layout.acknowledged_wake, ticket, pause);
       continue;
     }
+    if (step == Step::kLost) tell_lost(group, number);
     Exposure exposure = group.exposure();
     const std::uint64_t needed = exposure.needed(number.value, claim.bytes_through);
     // Told once when the limit is passed, not with every commit; the master server tells again.

@@ -309,6 +309,33 @@ TEST_CASE("who waits goes on when the limit is switched off or the group is unli
   CHECK(writing.result() == 0);
 }
 
+TEST_CASE("a commit that waits while another node is promoted has succeeded, and is named") {
+  Limited group(limit_of(LimitKind::kUpdates, 0, AtLimit::kWait));
+  Writing writing(group.env(), "a");
+  until([&] { return group.group().exposure().somebody_waits(); });
+  REQUIRE(group.group().hear_epoch({9, NodeId(0x77)}, "lyon"));
+  CHECK(writing.result() == 0);
+  const std::string update = "update " + std::to_string(group.group().made().value);
+  CHECK(group.group().incidents().find("HB-fenced", update));
+}
+
+TEST_CASE(
+    "a limit that changes while commits wait is never off, nor the one by the other's measure") {
+  Limited group(limit_of(LimitKind::kUpdates, 0, AtLimit::kWait));
+  Writing writing(group.env(), "a");
+  until([&] { return group.group().exposure().somebody_waits(); });
+  const LossLimit nothing = limit_of(LimitKind::kUpdates, 0, AtLimit::kWait);
+  const LossLimit bytes = limit_of(LimitKind::kBytes, 0, AtLimit::kRefuse);
+  const std::vector<std::string> peers{"lyon"};
+  for (int i = 0; i < 20'000; ++i) {
+    auto lock = group.group().journal().lock();
+    group.group().exposure().set_limit(i % 2 == 0 ? bytes : nothing, peers);
+  }
+  CHECK_FALSE(writing.done());
+  group.acknowledge_all();
+  CHECK(writing.result() == 0);
+}
+
 TEST_CASE("without a limit nothing is counted") {
   Limited group(LossLimit{});
   for (const char* key : {"a", "b", "c"}) CHECK(write(group.env(), key) == 0);
