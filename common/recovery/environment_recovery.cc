@@ -145,15 +145,19 @@ Result<Recovered> Recovery::redo(std::size_t missing) {
   for (std::size_t i = doubtful_.size() - missing; i < doubtful_.size(); ++i) {
     const Doubtful& update = doubtful_[i];
     const UpdateNumber number = update.header.number;
-    if (update.header.kept_local || !update.has_operations) {
+    if (update.header.kept_local) {
       HOTBACKUP_TRY(give_up(i));
       if (recovered.update.value == 0)
-        recovered = {
-            Outcome::kVoided, number,
-            "update " + std::to_string(number.value) +
-                (update.has_operations ? " touched keep-local data and had not been committed"
-                                       : " changed nothing")};
+        recovered = {Outcome::kVoided, number,
+                     "update " + std::to_string(number.value) +
+                         " touched keep-local data and had not been committed"};
       break;
+    }
+    // Slaves may have it: it stays what it is, and there is nothing to do again.
+    if (!update.has_operations) {
+      recovered.text += (recovered.text.empty() ? "update " : "; update ") +
+                        std::to_string(number.value) + " was missing and changed nothing";
+      continue;
     }
     if (!txn_) {
       HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(*environment_, /*read_only=*/false));
@@ -163,7 +167,7 @@ Result<Recovered> Recovery::redo(std::size_t missing) {
     HOTBACKUP_TRY(txn_->commit());
     txn_.reset();
     recovered.outcome = Outcome::kReplayed;
-    recovered.text += (recovered.update.value == 0 ? "update " : "; update ") +
+    recovered.text += (recovered.text.empty() ? "update " : "; update ") +
                       std::to_string(number.value) + " was missing and has been replayed";
     recovered.update = number;
   }

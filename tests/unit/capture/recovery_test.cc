@@ -142,6 +142,35 @@ TEST_CASE("the last commit that returned and the one in flight are both replayed
   CHECK(machine.copy_equals());
 }
 
+TEST_CASE("an update without operations that was missing stays, and the one after it is replayed") {
+  Machine machine;
+  REQUIRE(machine.put("a") == 0);
+  const auto touch = [&] {
+    Env env(machine.path());
+    Txn txn(env);
+    const MDB_dbi dups = txn.open("dups", MDB_CREATE | MDB_DUPSORT);
+    const int rc = txn.put(dups, "k", "1", MDB_NODUPDATA);
+    REQUIRE(txn.commit() == 0);
+    return rc;
+  };
+  REQUIRE(touch() == 0);
+  const std::string before = machine.data_file();
+  REQUIRE(touch() == MDB_KEYEXIST);
+  SUBCASE("as the last") {}
+  SUBCASE("with another behind it") {
+    REQUIRE(machine.put("b") == 0);
+  }
+  REQUIRE(machine.data_file() != before);
+  const bool another = machine.has("b");
+  machine.put_back(before);
+  machine.reboot();
+  CHECK(machine.has("b") == another);
+  for (const auto& update : machine.fixture().updates()) CHECK_FALSE(update.is_void);
+  REQUIRE(machine.put("c") == 0);
+  CHECK_FALSE(machine.unlogged());
+  CHECK(machine.copy_equals());
+}
+
 TEST_CASE("more missing than a power loss can take is never replayed: it is unlogged") {
   Machine machine;
   REQUIRE(machine.put("a") == 0);
