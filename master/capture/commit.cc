@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <optional>
@@ -16,11 +18,19 @@
 namespace hotbackup::capture {
 namespace {
 
+constexpr char kCommitFailed[] = "HB-commit-failed";
+
 Error out_of_memory() {
   return Error(ErrorCode::kIo, "out of memory", ENOMEM);
 }
 
 }  // namespace
+
+void tell_local_unsynced(control::Group& group, const control::EnvironmentEntry& entry) {
+  group.incidents().raise("HB-local-unsynced", entry.name,
+                          "a commit happened, but the disk failed the sync of its keep-local data, "
+                          "which is nowhere else");
+}
 
 Result<> CommitProtocol::resolve(UpdateNumber open, std::uint64_t last) {
   if (entry_.slot.txnid <= last) {
@@ -137,6 +147,14 @@ Result<journal::Appended> CommitProtocol::append(Recorder& recorder, TxnId txnid
   return appended;
 }
 
+// The program is told, and its people may not read what it says.
+void CommitProtocol::tell_failed(int rc) {
+  if (rc != EIO && rc != ENOSPC && rc != EDQUOT && rc != EROFS) return;
+  group_.incidents().raise(kCommitFailed, entry_.name,
+                           "a commit in environment " + std::string(entry_.name) +
+                               " failed: " + std::strerror(rc) + "; its program was told");
+}
+
 // Where this fails the slot stays open: the watermark stays below the update, and whoever writes
 // next tries again.
 void CommitProtocol::void_update(const journal::Appended& appended) {
@@ -176,10 +194,16 @@ int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, Updat
     real().txn_abort(txn);
     return code_of(appended.error());
   }
+  // Under LMDB's lock, which its commit lets go: who syncs may come before the next line.
+  std::uint32_t unsynced = entry_.unsynced_commits.load();
+  if (!durable) entry_.unsynced_commits.fetch_add(1);
   if (const int rc = real().txn_commit(txn); rc != 0) {
     void_update(*appended);
+    tell_failed(rc);
     return rc;
   }
+  if (group_.incidents().find(kCommitFailed, entry_.name))
+    group_.incidents().clear(kCommitFailed, entry_.name);
   if (!has_operations) {
     // LMDB writes nothing when a refused call left no page changed; then there was no commit.
     MDB_envinfo info{};
@@ -190,20 +214,19 @@ int CommitProtocol::commit(MDB_txn* txn, Recorder& recorder, bool durable, Updat
     }
   }
   // What is kept local is in no journal: all of it is durable here before anything is said.
-  const int synced = sync_local ? real().env_sync(env_, 1) : 0;
-  if (synced != 0)
-    group_.incidents().raise("HB-local-unsynced", entry_.name,
-                             "a commit happened, but the disk failed the sync of its keep-local "
-                             "data, which is nowhere else");
-  if (durable)
-    entry_.unsynced_commits.store(0);  // LMDB has synced all pages before its meta page
-  else
-    entry_.unsynced_commits.fetch_add(1);
+  // Where that fails the slot stays open and nothing of it leaves this machine: who writes next, or
+  // the master server, syncs again.
+  const bool local_synced = !sync_local || real().env_sync(env_, 1) == 0;
+  // LMDB has synced all pages before its meta page.
+  if (durable) entry_.unsynced_commits.compare_exchange_strong(unsynced, 0);
   advance_walk(txnid.value);
-  group_.clear_slot(entry_, appended->number);
+  if (local_synced)
+    group_.clear_slot(entry_, appended->number);
+  else
+    tell_local_unsynced(group_, entry_);
   number = appended->number;
   settle(group_, claim, appended->number);
-  return synced;
+  return 0;
 }
 
 }  // namespace hotbackup::capture

@@ -39,6 +39,7 @@ class CommitProtocol {
   int check_bypass(std::uint64_t last);
   bool is_replaced();
   void tell_at_limit(const Error& error);
+  void tell_failed(int rc);
   void void_update(const journal::Appended& appended);
   void advance_walk(std::uint64_t txnid);
 
@@ -47,5 +48,8 @@ class CommitProtocol {
   MDB_env* const env_;
   std::uint64_t inode_ = 0;  // of the data file that is open; 0: not looked at yet
 };
+
+/// Of a commit that is said to have succeeded, as it has.
+void tell_local_unsynced(control::Group& group, const control::EnvironmentEntry& entry);
 
 }  // namespace hotbackup::capture

@@ -9,11 +9,22 @@ DatabaseTable::Entry& DatabaseTable::at(MDB_dbi dbi) {
 }
 
 // Opening a handle that is open already gives the same number and keeps its comparison.
-void DatabaseTable::opened(MDB_dbi dbi, const char* name) {
+void DatabaseTable::opened(MDB_dbi dbi, const char* name, MDB_txn* writer) {
   const std::lock_guard guard(mutex_);
   Entry& entry = at(dbi);
   if (name == nullptr || (entry.name != nullptr && *entry.name == name)) return;
-  entry = {&*names_.emplace(name).first, false};
+  entry = {&*names_.emplace(name).first, false, writer};
+}
+
+void DatabaseTable::ended(MDB_txn* writer, MDB_txn* parent, bool commits) {
+  const std::lock_guard guard(mutex_);
+  for (Entry& entry : entries_) {
+    if (entry.opened_in != writer) continue;
+    if (commits)
+      entry.opened_in = parent;
+    else
+      entry = {};
+  }
 }
 
 void DatabaseTable::closed(MDB_dbi dbi) {

@@ -20,9 +20,14 @@ class DatabaseTable {
   struct Entry {
     const std::string* name = nullptr;  // nullptr: main, or a handle that was never opened
     bool custom_order = false;          // the program set its own comparison
+    MDB_txn* opened_in = nullptr;       // a write transaction that is open: its abort closes it
   };
 
-  void opened(MDB_dbi dbi, const char* name);
+  /// `writer`: the write transaction that opens it; nullptr of a reader.
+  void opened(MDB_dbi dbi, const char* name, MDB_txn* writer);
+  /// A write transaction is about to end; before LMDB lets go of its lock, since the next one may
+  /// have the same handle. What it opened goes to `parent` (nullptr: stays open), or is closed.
+  void ended(MDB_txn* writer, MDB_txn* parent, bool commits);
   void closed(MDB_dbi dbi);
   void set_custom_order(MDB_dbi dbi);
   Entry find(MDB_dbi dbi) const;

@@ -54,7 +54,7 @@ Environment::Environment(MDB_env* env, const Membership& member, unsigned asked_
       asked_flags_(asked_flags),
       entry_(member.entry),
       recorder_(group_ != nullptr ? &group_->journal_directory() : nullptr) {
-  databases_.opened(DatabaseTable::kMain, nullptr);
+  databases_.opened(DatabaseTable::kMain, nullptr, nullptr);
 }
 
 /// `hotbackup unlink` while the program runs: it goes on without capture.
@@ -135,7 +135,9 @@ int Environment::commit_local(MDB_txn* txn) {
     const os::SizeLock lock(fd);
     if (const int rc = real().txn_commit(txn); rc != 0) return rc;
   }
-  return commits_are_durable(asked_flags_.load()) ? real().env_sync(env_, 1) : 0;
+  if (commits_are_durable(asked_flags_.load()) && real().env_sync(env_, 1) != 0)
+    tell_local_unsynced(*group_, *entry_);
+  return 0;
 }
 
 int Environment::commit(MDB_txn* txn) {
@@ -143,6 +145,7 @@ int Environment::commit(MDB_txn* txn) {
     recorder_.prepare_nested_commit(txn);
     const int rc = real().txn_commit(txn);
     recorder_.end_nested(txn, rc == 0);
+    databases_.ended(txn, recorder_.top(), rc == 0);
     return rc;
   }
   UpdateNumber number;
@@ -153,7 +156,9 @@ int Environment::commit(MDB_txn* txn) {
 }
 
 int Environment::commit_outermost(MDB_txn* txn, UpdateNumber& number) {
-  if (const int poisoned = recorder_.finish(); poisoned != 0) {
+  const int poisoned = recorder_.finish();
+  databases_.ended(txn, nullptr, poisoned == 0);
+  if (poisoned != 0) {
     recorder_.clear();
     real().txn_abort(txn);
     return poisoned;
@@ -168,6 +173,7 @@ int Environment::commit_outermost(MDB_txn* txn, UpdateNumber& number) {
 
 void Environment::abort(MDB_txn* txn) {
   const bool nested = recorder_.is_nested(txn);
+  databases_.ended(txn, nullptr, false);
   if (nested)
     recorder_.end_nested(txn, false);
   else

@@ -29,6 +29,8 @@ class Environment {
   bool is_inherited() const { return generation_ != fork_generation(); }
   /// Whether calls with this transaction change things; the rest is for LMDB to answer.
   bool writes(MDB_txn* txn) const { return recorder_.top() == txn && !is_inherited(); }
+  /// A write transaction that was open when this child was made.
+  bool inherited(MDB_txn* txn) const { return is_inherited() && recorder_.may_contain(txn); }
   bool owns(MDB_txn* txn) const { return !is_inherited() && recorder_.contains(txn); }
 
   int begin(MDB_txn* parent, unsigned flags, MDB_txn** txn);

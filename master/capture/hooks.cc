@@ -46,6 +46,17 @@ Environment* writer(MDB_txn* txn) {
   return environment != nullptr && environment->writes(txn) ? environment : nullptr;
 }
 
+/// In a child of the process that began it: LMDB would write there, past the journal.
+bool is_inherited(MDB_txn* txn) {
+  const Environment* const environment = captured(txn);
+  return environment != nullptr && environment->inherited(txn);
+}
+
+bool is_inherited(MDB_cursor* cursor) {
+  return !nothing_captured() && cursor != nullptr && !InsideCall::active() &&
+         is_inherited(real().cursor_txn(cursor));
+}
+
 Environment* writer(MDB_cursor* cursor) {
   if (nothing_captured() || cursor == nullptr || InsideCall::active()) return nullptr;
   return writer(real().cursor_txn(cursor));
@@ -99,26 +110,29 @@ int wait_for(const control::Group& group, std::uint64_t number, int level, int t
 [[gnu::noinline]] int put(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data,
                           unsigned int flags) {
   Environment* const environment = writer(txn);
-  if (environment == nullptr) return real().put(txn, dbi, key, data, flags);
+  if (environment == nullptr)
+    return is_inherited(txn) ? EINVAL : real().put(txn, dbi, key, data, flags);
   return guarded(*environment, [&] { return environment->put(txn, dbi, key, data, flags); });
 }
 
 [[gnu::noinline]] int del(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* data) {
   Environment* const environment = writer(txn);
-  if (environment == nullptr) return real().del(txn, dbi, key, data);
+  if (environment == nullptr) return is_inherited(txn) ? EINVAL : real().del(txn, dbi, key, data);
   return guarded(*environment, [&] { return environment->del(txn, dbi, key, data); });
 }
 
 [[gnu::noinline]] int cursor_put(MDB_cursor* cursor, MDB_val* key, MDB_val* data,
                                  unsigned int flags) {
   Environment* const environment = writer(cursor);
-  if (environment == nullptr) return real().cursor_put(cursor, key, data, flags);
+  if (environment == nullptr)
+    return is_inherited(cursor) ? EINVAL : real().cursor_put(cursor, key, data, flags);
   return guarded(*environment, [&] { return environment->cursor_put(cursor, key, data, flags); });
 }
 
 [[gnu::noinline]] int cursor_del(MDB_cursor* cursor, unsigned int flags) {
   Environment* const environment = writer(cursor);
-  if (environment == nullptr) return real().cursor_del(cursor, flags);
+  if (environment == nullptr)
+    return is_inherited(cursor) ? EINVAL : real().cursor_del(cursor, flags);
   return guarded(*environment, [&] { return environment->cursor_del(cursor, flags); });
 }
 
@@ -188,6 +202,7 @@ int mdb_txn_begin(MDB_env* env, MDB_txn* parent, unsigned int flags, MDB_txn** t
 
 int mdb_txn_commit(MDB_txn* txn) {
   Environment* const environment = captured(txn);
+  if (environment != nullptr && environment->inherited(txn)) return EINVAL;
   if (environment == nullptr || !environment->owns(txn)) return real().txn_commit(txn);
   return guarded(*environment, [&] { return environment->commit(txn); });
 }
@@ -203,6 +218,7 @@ void mdb_txn_abort(MDB_txn* txn) {
 
 int mdb_dbi_open(MDB_txn* txn, const char* name, unsigned int flags, MDB_dbi* dbi) {
   Environment* const environment = captured(txn);
+  if (environment != nullptr && environment->inherited(txn)) return EINVAL;
   if (environment == nullptr || environment->is_inherited())
     return real().dbi_open(txn, name, flags, dbi);
   return guarded(*environment, [&] { return environment->open_database(txn, name, flags, dbi); });
@@ -240,7 +256,8 @@ int mdb_set_dupsort(MDB_txn* txn, MDB_dbi dbi, MDB_cmp_func* compare) {
 
 int mdb_drop(MDB_txn* txn, MDB_dbi dbi, int del) {
   Environment* const environment = writer(txn);
-  if (environment == nullptr) return real().drop(txn, dbi, del);
+  if (environment == nullptr)
+    return hotbackup::capture::is_inherited(txn) ? EINVAL : real().drop(txn, dbi, del);
   return guarded(*environment, [&] { return environment->drop(txn, dbi, del); });
 }
 

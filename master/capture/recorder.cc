@@ -19,6 +19,14 @@ bool Recorder::contains(MDB_txn* txn) const {
                      [txn](const Level& level) { return level.txn == txn; });
 }
 
+bool Recorder::may_contain(MDB_txn* txn) const {
+  if (txn == top()) return true;
+  const std::unique_lock guard(levels_mutex_, std::try_to_lock);
+  if (!guard) return true;
+  return std::any_of(levels_.begin(), levels_.end(),
+                     [txn](const Level& level) { return level.txn == txn; });
+}
+
 bool Recorder::is_nested(MDB_txn* txn) const {
   return levels_.front().txn != txn;
 }

@@ -29,6 +29,9 @@ class Recorder {
   MDB_txn* top() const { return top_.load(std::memory_order_acquire); }
   /// Whether this is an open write transaction, innermost or not. Any thread may ask.
   bool contains(MDB_txn* txn) const;
+  /// The same in a child after a fork, where another thread may have held the lock for ever: then
+  /// true of any.
+  bool may_contain(MDB_txn* txn) const;
   bool is_nested(MDB_txn* txn) const;
 
   /// A write transaction has begun. `refusal` is what its first change returns, or 0.

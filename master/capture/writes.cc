@@ -177,7 +177,7 @@ int Environment::open_database(MDB_txn* txn, const char* name, unsigned flags, M
     if (rc == MDB_NOTFOUND && (flags & MDB_CREATE) != 0)
       rc = create_database(txn, name, flags, dbi);
   }
-  if (rc == 0) databases_.opened(*dbi, name);
+  if (rc == 0) databases_.opened(*dbi, name, writes(txn) ? txn : nullptr);
   return rc;
 }
 

@@ -183,6 +183,62 @@ TEST_CASE("a database with the program's own order is refused") {
   CHECK(txn.put(txn.open("other"), "k", "1") == 0);
 }
 
+TEST_CASE("an order that was set in an aborted transaction is forgotten with its handle") {
+  const auto same = [](const MDB_val*, const MDB_val*) { return 0; };
+  GroupFixture fixture;
+  Env env(fixture.environment_directory("env"));
+  {
+    Txn txn(env);
+    REQUIRE(mdb_set_compare(txn, txn.open("users"), same) == 0);
+  }
+  {
+    Txn txn(env);
+    const MDB_dbi users = txn.open("users");
+    CHECK(txn.put(users, "k", "1") == 0);
+    Txn nested(env.get(), txn);
+    REQUIRE(mdb_set_compare(nested, nested.open("others"), same) == 0);
+    nested.abort();
+    CHECK(txn.put(txn.open("others"), "k", "1") == 0);
+    CHECK(txn.put(users, "l", "1") == 0);
+    REQUIRE(txn.commit() == 0);
+  }
+  Txn txn(env);
+  REQUIRE(mdb_set_compare(txn, txn.open("users"), same) == 0);  // the handle stays open
+  txn.abort();
+  Txn next(env);
+  CHECK(next.put(next.open("users"), "m", "1") == EACCES);
+}
+
+TEST_CASE("the child of a fork cannot go on with the write transaction of its parent") {
+  GroupFixture fixture;
+  Env env(fixture.environment_directory("env"));
+  Txn txn(env);
+  const MDB_dbi users = txn.open("users");
+  REQUIRE(txn.put(users, "parent", "1") == 0);
+  MDB_cursor* cursor = nullptr;
+  REQUIRE(mdb_cursor_open(txn, users, &cursor) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    MDB_val key = val("child"), data = val("1");
+    MDB_dbi dbi = 0;
+    if (mdb_put(txn, users, &key, &data, 0) != EINVAL) ::_exit(1);
+    if (mdb_del(txn, users, &key, nullptr) != EINVAL) ::_exit(2);
+    if (mdb_cursor_put(cursor, &key, &data, 0) != EINVAL) ::_exit(3);
+    if (mdb_cursor_del(cursor, 0) != EINVAL) ::_exit(4);
+    if (mdb_drop(txn, users, 0) != EINVAL) ::_exit(5);
+    if (mdb_dbi_open(txn, "more", MDB_CREATE, &dbi) != EINVAL) ::_exit(6);
+    ::_exit(mdb_txn_commit(txn) == EINVAL ? 0 : 7);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 0);
+  mdb_cursor_close(cursor);
+  REQUIRE(txn.commit() == 0);
+  CHECK(fixture.last_operations() ==
+        std::vector<std::string>{"create users flags=0", "put users parent=1"});
+  CHECK(content_of(env.get())["users"].items.size() == 1);
+}
+
 TEST_CASE("the child of a fork can do nothing with inherited handles and may open its own") {
   GroupFixture fixture;
   const std::string path = fixture.environment_directory("env");

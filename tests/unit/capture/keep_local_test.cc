@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 
 #include "tests/unit/capture/transaction.h"
@@ -14,11 +15,15 @@ using namespace hotbackup::test;
 
 namespace {
 std::atomic<int> g_syncs{0};
+std::atomic<int> g_failing_sync{0};  // the count at which the disk fails
 }  // namespace
 
 // LMDB's syncs and the journal's: this program's function comes before the C library's.
 extern "C" __attribute__((visibility("default"))) int fdatasync(int fd) {
-  ++g_syncs;
+  if (++g_syncs == g_failing_sync) {
+    errno = EIO;
+    return -1;
+  }
   return static_cast<int>(::syscall(SYS_fdatasync, fd));
 }
 
@@ -131,6 +136,35 @@ TEST_CASE("kept data is synced whole before its commit returns, other data as be
   }
   Env env(path, MDB_NOSYNC);
   CHECK(syncs_of(env.get(), "licence") == 0);
+}
+
+TEST_CASE("a commit whose kept data the disk does not take has happened, and waits to be sent") {
+  GroupFixture fixture;
+  fixture.keep_local(kRules);
+  Env env(fixture.environment_directory("env"));
+  control::Group& group = fixture.group();
+  REQUIRE(put_in(env.get(), "licence", "k", "0") == 0);
+  g_failing_sync = g_syncs + 3;  // the journal, LMDB's data, then all of it
+  CHECK(put_in(env.get(), "licence", "k", "1") == 0);
+  CHECK(g_syncs == g_failing_sync);
+  CHECK(content_of(env.get())["licence"].items.contains({"k", "1"}));
+  CHECK(group.incidents().find("HB-local-unsynced", group.layout().environments[0].name));
+  CHECK(group.published() < group.made());
+  REQUIRE(put_in(env.get(), "zones", "k", "1") == 0);  // syncs what was left first
+  CHECK(group.published() == group.made());
+  for (const auto& update : fixture.updates()) CHECK_FALSE(update.is_void);
+}
+
+TEST_CASE("a commit that LMDB's disk fails is told to people too, until one succeeds") {
+  GroupFixture fixture;
+  Env env(fixture.environment_directory("env"));
+  REQUIRE(put_in(env.get(), "zones", "k", "0") == 0);
+  g_failing_sync = g_syncs + 2;
+  CHECK(put_in(env.get(), "zones", "k", "1") == EIO);
+  const char* const name = fixture.group().layout().environments[0].name;
+  CHECK(fixture.group().incidents().find("HB-commit-failed", name));
+  REQUIRE(put_in(env.get(), "zones", "k", "2") == 0);
+  CHECK_FALSE(fixture.group().incidents().find("HB-commit-failed", name));
 }
 
 TEST_CASE("what an aborted nested transaction kept does not mark the update") {
