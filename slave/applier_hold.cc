@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The applier stands still for somebody who wants all copies at one number, and puts in what a
 // comparison has fetched: docs/operating/compare.md.
+#include <fstream>
+
 #include "common/os/process.h"
 #include "slave/applier.h"
 #include "slave/record_file.h"
@@ -19,7 +21,10 @@ bool Applier::stands_still() {
   if (const std::uint32_t repair = hold.repair_request.load();
       repair != hold.repair_answered.load()) {
     const bool right = number.value != 0 && machine_.done() == number && !failed_.load();
-    hold.repair_failed.store(right && apply_repair() ? 0 : 1);
+    const Result<> done =
+        right ? apply_repair() : fail(ErrorCode::kBusy, "the applier does not stand at its number");
+    if (!done) std::ofstream(repair_path(group_) + kRepairFailed) << done.error().text();
+    hold.repair_failed.store(done ? 0 : 1);
     hold.repair_answered.store(repair);
     group_.notify_acknowledged();
   }

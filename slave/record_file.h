@@ -14,6 +14,9 @@
 
 namespace hotbackup::slave {
 
+/// Behind a repair's path: a line that says why it could not be put in.
+inline constexpr char kRepairFailed[] = ".failed";
+
 struct Record {
   EnvironmentNumber environment;
   std::string body;

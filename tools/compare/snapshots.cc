@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <thread>
 #include <utility>
 
@@ -224,11 +225,13 @@ Result<> Snapshots::repair() {
   repair_.reset();
   ::unlink(slave::repair_path(group_).c_str());
   if (!answered) return fail(ErrorCode::kTimeout, "the applier does not put the repair in");
-  if (hold.repair_failed.load() != 0)
-    return fail(ErrorCode::kIo,
-                "the repair could not be put into the copies: see the disk and "
-                "hotbackup status there");
-  return {};
+  if (hold.repair_failed.load() == 0) return {};
+  const std::string why_path = slave::repair_path(group_) + slave::kRepairFailed;
+  std::string why;
+  std::getline(std::ifstream(why_path), why);
+  ::unlink(why_path.c_str());
+  return fail(ErrorCode::kIo, "the repair could not be put into the copies" +
+                                  (why.empty() ? "" : ": " + why) + ": see hotbackup status there");
 }
 
 void Snapshots::release() {
