@@ -6,6 +6,7 @@
 #include <asio/this_coro.hpp>
 #include <limits>
 
+#include "common/control/known_difference.h"
 #include "common/net/deadline.h"
 #include "common/os/process.h"
 #include "common/retention/claims.h"
@@ -407,7 +408,10 @@ asio::awaitable<Result<>> Session::begin_streaming() {
                human_count(number.next().value));
   if (seeded_at_.value == 0) co_return Result<>();
   const UpdateNumber through = seeded_everywhere(group, context_.configuration);
-  auto mend = [&group, through] { return group.mend_unlogged(through); };
+  auto mend = [&group, through, peer]() -> Result<> {
+    HOTBACKUP_TRY(control::forget_difference(group, peer));
+    return group.mend_unlogged(through);
+  };
   co_return co_await context_.disk.run(mend);
 }
 

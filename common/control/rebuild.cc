@@ -250,7 +250,7 @@ Result<> Group::rebuild(const GroupRecord& record) {
       if (EnvironmentEntry* entry = this->environment(environment.number))
         set_due_by_note(*entry, environment);
   HOTBACKUP_ASSIGN(const auto decisions, read_apply_decisions(directory_));
-  if (role == Role::kSlave && !decisions.differs.empty())
+  if ((role == Role::kSlave || role == Role::kMaster) && !decisions.differs.empty())
     incidents().raise("HB-copy-differs", "", decisions.differs);
   if (!decisions.unprepared.empty()) incidents().raise("HB-post-restore", "", decisions.unprepared);
   restore_peer_numbers();

@@ -46,14 +46,13 @@ std::uint64_t bytes_after(control::Group& group, const std::vector<UpdateNumber>
   return bytes;
 }
 
-/// Updates after `done` through `last`.
-Result<Stretch> measure(control::Group& group, std::uint64_t done, std::uint64_t last) {
-  Stretch stretch;
-  if (last <= done) return stretch;
+/// Updates after `done` through `last`; where something cannot be read, what could be.
+Result<> measure(control::Group& group, std::uint64_t done, std::uint64_t last, Stretch& stretch) {
+  if (last <= done) return {};
   stretch.updates = last - done;
   HOTBACKUP_ASSIGN(const auto segments, journal::list_segments(group.journal_directory()));
   const auto after = std::upper_bound(segments.begin(), segments.end(), UpdateNumber(done + 1));
-  if (after == segments.begin()) return stretch;  // history that is gone: a seed is due
+  if (after == segments.begin()) return {};  // history that is gone: a seed is due
   const UpdateNumber end_of_segment = after == segments.end()
                                           ? UpdateNumber(last)
                                           : std::min(after->previous(), UpdateNumber(last));
@@ -67,7 +66,7 @@ Result<Stretch> measure(control::Group& group, std::uint64_t done, std::uint64_t
     stretch.bytes += frame->header.update_bytes;
   }
   stretch.bytes += bytes_after(group, segments, *(after - 1));
-  return stretch;
+  return {};
 }
 
 void add_incident(GroupStatus& status, std::string code, std::string text,
@@ -84,17 +83,33 @@ void add_derived(GroupStatus& status, const std::string& code, std::string text)
     add_incident(status, code, std::move(text));
 }
 
+/// Since when a queue whose first update cannot be read has been waiting, as far as can be told:
+/// since a peer was last heard, or the damage was seen; else no longer than since update `done`.
+WallTime stuck_since(control::Group& group, const GroupStatus& status, std::uint64_t done) {
+  std::optional<WallTime> heard;
+  for (const PeerStatus& peer : status.peers)
+    if (peer.heard) heard = std::max(heard.value_or(*peer.heard), *peer.heard);
+  for (const Incident& incident : status.incidents)
+    if (incident.code == "HB-journal-damaged" && incident.time)
+      heard = std::min(heard.value_or(*incident.time), *incident.time);
+  if (heard) return *heard;
+  journal::Reader reader(group.journal_directory(), group.id());
+  if (done != 0 && reader.seek(UpdateNumber(done)))
+    if (const auto frame = reader.next(UpdateNumber(done)); frame && *frame)
+      return (*frame)->header.commit_time;
+  return status.server.started.value_or(status.now - status.check_period);
+}
+
 Stretch measure_or_tell(control::Group& group, GroupStatus& status, std::uint64_t done,
                         std::uint64_t last) {
-  auto stretch = measure(group, done, last);
-  if (stretch) return *stretch;
+  Stretch stretch;
+  const auto measured = measure(group, done, last, stretch);
   // Segments that go while they are read are no incident, and neither is a queue just emptied.
-  if (stretch.error().code() != ErrorCode::kGap && stretch.error().code() != ErrorCode::kNotFound &&
-      status.incidents.empty())
-    add_derived(status, "HB-journal-damaged", stretch.error().text());
-  Stretch unknown;
-  unknown.updates = last > done ? last - done : 0;
-  return unknown;
+  if (!measured && measured.error().code() != ErrorCode::kGap &&
+      measured.error().code() != ErrorCode::kNotFound && status.incidents.empty())
+    add_derived(status, "HB-journal-damaged", measured.error().text());
+  if (stretch.updates != 0 && !stretch.oldest) stretch.oldest = stuck_since(group, status, done);
+  return stretch;
 }
 
 PeerStatus read_peer(control::Group& group, const control::PeerEntry& entry) {

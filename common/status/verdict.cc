@@ -169,6 +169,21 @@ bool has_incident(const GroupStatus& status, std::string_view code) {
                              [&](const Incident& incident) { return incident.code == code; });
 }
 
+/// What says that the slave's copy is not what the master has, though all was sent; nothing when
+/// nothing does. Another slave's copy is not meant.
+const Incident* copy_differs(const GroupStatus& status) {
+  const PeerStatus* peer = best_peer(status);
+  for (const char* code : {"HB-copy-differs", "HB-copy-written", "HB-copy-replaced", "HB-unlogged",
+                           "HB-nolock-writer", "HB-replaced", "HB-test-wrong"})
+    for (const Incident& incident : status.incidents) {
+      if (incident.code != code) continue;
+      const bool of_a_peer = std::ranges::find(status.peers, incident.subject, &PeerStatus::name) !=
+                             status.peers.end();
+      if (!of_a_peer || (peer != nullptr && incident.subject == peer->name)) return &incident;
+    }
+  return nullptr;
+}
+
 /// What the loss limit does to writers now; the incident says the rest.
 std::string limit_text(const GroupStatus& status) {
   if (status.role != Role::kMaster || status.limit.kind == control::LimitKind::kOff) return {};
@@ -210,10 +225,9 @@ Verdict judge_slave(const GroupStatus& status) {
   // Nothing is missing in the journal, but whoever reads the copy does not see what the master has.
   const std::string copy =
       " (" + peer->name + " heard " + age(status.now, *peer->heard) + " ago" + behind + ")";
-  for (const char* code : {"HB-copy-differs", "HB-copy-written", "HB-copy-replaced"})
-    if (has_incident(status, code))
-      return {false, "DIFFERS: promoting now serves a copy that is not the master's, and loses " +
-                         human_count(missing) + copy};
+  if (copy_differs(status) != nullptr)
+    return {false, "DIFFERS: promoting now serves a copy that is not the master's, and loses " +
+                       human_count(missing) + copy};
   if (has_incident(status, "HB-post-restore"))
     return {false,
             "NOT PREPARED: promote refuses until post_restore has succeeded on what was "
@@ -232,9 +246,16 @@ Verdict judge(const GroupStatus& status) {
     return {false,
             "NOT INITIALISED. Next: hotbackup init " + status.name + " --role master (or slave)"};
   Verdict verdict;
+  const Incident* told = nullptr;  // by the line itself
   switch (status.role) {
     case Role::kMaster:
       verdict = judge_master(status);
+      // Everything is there, but the copy that would be promoted is not the same.
+      if (verdict.good) told = copy_differs(status);
+      if (told != nullptr)
+        verdict = {false, "NOT PROTECTED: " + best_peer(status)->name +
+                              "'s copy is known to differ (" + told->code + ": " + told->text +
+                              ")"};
       break;
     case Role::kSlave:
       verdict = judge_slave(status);
@@ -252,6 +273,10 @@ Verdict judge(const GroupStatus& status) {
   }
   // What the line itself says already is not said twice.
   constexpr std::string_view kSaid[] = {"HB-link-down", "HB-server-down", "HB-notify-failed"};
+  if (told != nullptr) {
+    if (!told->action.empty()) verdict.text += ". Next: " + told->action;
+    return verdict;
+  }
   const auto incident_at = std::ranges::find_if(status.incidents, [&](const Incident& incident) {
     return std::ranges::find(kSaid, incident.code) == std::end(kSaid);
   });

@@ -109,6 +109,10 @@ class Compare(PairTest):
         self.assertEqual(answer["copies"][0]["node"], "lyon")
         codes = {incident["code"] for incident in self.lyon.status()["incidents"]}
         self.assertIn("HB-copy-differs", codes)
+        # The master, whose writer goes on, says so as well: until a comparison is clean.
+        line = self.paris.command("status", "--check", expect=4).stdout.splitlines()[0]
+        self.assertIn("NOT PROTECTED: lyon's copy is known to differ (HB-copy-differs: ", line)
+        self.assertIn("Next: hotbackup compare main --repair", line)
         repaired = self.compare("--repair")
         self.assertEqual(repaired["copies"][0]["repaired"], len(planted))
         self.assertEqual(self.lyon.status()["incidents"], [])

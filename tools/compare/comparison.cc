@@ -175,15 +175,18 @@ Result<> Comparison::note_single(const Pair& pair) {
   return {};
 }
 
-Result<> Comparison::conclude(const Outcome& outcome, bool for_all_copies) {
+Result<> Comparison::conclude(const Outcome& outcome, const std::string& copy,
+                              bool for_all_copies) {
+  CompareAsk found{Kind::kFound, outcome.number};
+  found.name = copy;
   if (outcome.differences.empty()) {
     CompareAsk clean{Kind::kClean, outcome.number};
     HOTBACKUP_TRY(slave_.ask(clean));
     if (for_all_copies) HOTBACKUP_TRY(master_.ask(clean));
+    HOTBACKUP_TRY(master_.ask(found));
     return {};
   }
   const Difference& first = outcome.differences.front();
-  CompareAsk found{Kind::kFound, outcome.number};
   found.text = "a comparison at update " + std::to_string(outcome.number.value) + " found " +
                std::to_string(outcome.differences.size()) +
                (outcome.differences.size() == 1 ? " difference" : " differences") +
@@ -192,6 +195,7 @@ Result<> Comparison::conclude(const Outcome& outcome, bool for_all_copies) {
                (first.key.empty() ? "" : ", key " + printable(first.key)) + ": " +
                std::string(what_name(first.what));
   HOTBACKUP_TRY(slave_.ask(found));
+  HOTBACKUP_TRY(master_.ask(found));
   return {};
 }
 

@@ -84,8 +84,9 @@ class Comparison {
   Result<Reports> report(const std::string& name);
   /// Gives up everything that is held.
   void release();
-  /// Tells both sides; clears doubts, or raises the incident.
-  Result<> conclude(const Outcome& outcome, bool for_all_copies);
+  /// Tells both sides; clears doubts, or raises the incident. `copy` is the slave's name;
+  /// `for_all_copies` when it is the only one.
+  Result<> conclude(const Outcome& outcome, const std::string& copy, bool for_all_copies);
 
  private:
   struct Pair {

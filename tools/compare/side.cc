@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
+#include "common/control/known_difference.h"
 #include "common/control/test_environment.h"
 #include "common/lmdb/resident_limit.h"
 #include "common/roles/compare_child.h"
@@ -269,11 +270,16 @@ Result<CompareAnswer> LocalSide::repair(const CompareAsk& ask) {
 // that number is on every copy.
 Result<CompareAnswer> LocalSide::conclude(const CompareAsk& ask) {
   const bool slave = group_.role() == control::Role::kSlave;
-  if (ask.kind == Kind::kFound) {
-    if (slave) group_.incidents().raise("HB-copy-differs", "", ask.text);
+  const bool master = group_.role() == control::Role::kMaster;
+  if (ask.kind == Kind::kFound && slave) {
+    HOTBACKUP_TRY(control::note_difference(group_, "", ask.text));
+  } else if (ask.kind == Kind::kFound && master) {
+    // Without a text: nothing was found there, and other copies were not looked at.
+    HOTBACKUP_TRY(ask.text.empty() ? control::forget_difference(group_, ask.name)
+                                   : control::note_difference(group_, ask.name, ask.text));
   } else if (slave) {
     HOTBACKUP_TRY(slave::forget_doubts(group_));
-  } else if (group_.role() == control::Role::kMaster) {
+  } else if (master) {
     HOTBACKUP_TRY(group_.mend_unlogged(ask.number));
   }
   return CompareAnswer{};

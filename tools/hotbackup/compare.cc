@@ -87,7 +87,7 @@ Result<Done> compare_with(const roles::Here& here, const std::string& peer, bool
     comparison.release();
     return fail(std::move(found).error());
   }
-  HOTBACKUP_TRY(comparison.conclude(*found, only_copy));
+  HOTBACKUP_TRY(comparison.conclude(*found, done.node, only_copy));
   done.outcome = std::move(*found);
   done.seconds = std::chrono::duration<double>(steady_clock::now() - begun).count();
   return done;

@@ -223,6 +223,32 @@ TEST_CASE("a slave whose copy is known to differ, or that applies no more, is no
         "READY: promoting now loses 0 (paris heard 0.4 s ago, applying paused)");
 }
 
+TEST_CASE("a master whose copy is known to differ is not protected, and says what to do") {
+  for (const char* code : {"HB-copy-differs", "HB-unlogged", "HB-nolock-writer", "HB-replaced"}) {
+    GroupStatus status = group(Role::kMaster);
+    status.incidents.push_back({"HB-clock-differs", "", "warning", "1.4 s", "", kNow});
+    status.incidents.push_back({code, "zones", "error", "3 differences", "repair it", kNow});
+    CHECK_FALSE(judge(status).good);
+    CHECK(line(status) ==
+          "dns  MASTER paris  epoch 3  NOT PROTECTED: lyon's copy is known to differ (" +
+              std::string(code) + ": 3 differences). Next: repair it");
+  }
+}
+
+TEST_CASE(
+    "a copy that differs on another slave leaves a master protected by the one that has all") {
+  GroupStatus status = group(Role::kMaster);
+  PeerStatus other = status.peers[0];
+  other.name = "nice";
+  other.journaled = 12;
+  status.peers.push_back(other);
+  status.incidents.push_back({"HB-copy-differs", "nice", "error", "it differs", "", kNow});
+  CHECK(judge(status).text.starts_with("PROTECTED by lyon"));
+  CHECK_FALSE(judge(status).good);
+  status.incidents[0].subject = "lyon";
+  CHECK(judge(status).text.starts_with("NOT PROTECTED: lyon's copy"));
+}
+
 TEST_CASE("groups that are not made or were unlinked say what to type") {
   GroupStatus status;
   status.name = "dns";
