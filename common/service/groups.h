@@ -3,14 +3,10 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "common/config/configuration.h"
+#include "common/base/error.h"
 
 namespace hotbackup::service {
-
-/// What is wrong with the groups on this machine, a line each: for --check.
-std::vector<std::string> find_problems(const config::Configuration& configuration);
 
 /// A group that cannot be served at present, which is no error of the server: it waits for the
 /// administrator (init, a role), for room, or for a disk that fails.

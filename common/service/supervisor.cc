@@ -9,6 +9,8 @@
 #include <asio/use_awaitable.hpp>
 #include <csignal>
 
+#include "common/service/problems.h"
+
 namespace hotbackup::service {
 namespace {
 
@@ -36,7 +38,7 @@ std::unique_ptr<Server> Supervisor::open(const Node& node) {
   auto server = program_.make(io_, node);
   auto opened = server->open();
   if (opened) return server;
-  spdlog::error("{}", opened.error().text());
+  spdlog::error("{}", coded(opened.error()));
   return nullptr;
 }
 
@@ -89,7 +91,7 @@ asio::awaitable<void> Supervisor::main() {
   serving.cancel();
   const auto ended = co_await serving.join();
   if (!ended) {
-    spdlog::error("{} failed: {}", program_.name, ended.error().text());
+    spdlog::error("{} failed: {}", program_.name, coded(ended.error()));
     exit_code_ = 1;
   }
   tasks_.cancel();
@@ -100,13 +102,13 @@ asio::awaitable<void> Supervisor::main() {
 bool Supervisor::reload() {
   auto configuration = config::load(configuration_path_);
   if (!configuration) {
-    spdlog::error("the configuration was not reloaded: {}", configuration.error().text());
+    spdlog::error("the configuration was not reloaded: {}", coded(configuration.error()));
     return false;
   }
   for (const std::string& warning : configuration->warnings) spdlog::warn("{}", warning);
   auto node = make_node(std::move(*configuration));
   if (!node) {
-    spdlog::error("the configuration was not reloaded: {}", node.error().text());
+    spdlog::error("the configuration was not reloaded: {}", coded(node.error()));
     return false;
   }
   if (node->key->fingerprint() != node_.key->fingerprint())
