@@ -25,7 +25,7 @@ std::string error_line(const Error& error) {
   std::string text = error.text();
   for (char& c : text)
     if (c == '\n') c = ' ';
-  return "HB-" + code + ": " + text;
+  return text.starts_with("HB-") ? text : "HB-" + code + ": " + text;
 }
 
 Result<config::Configuration> load_configuration(const Session& session) {
@@ -37,10 +37,12 @@ Result<std::unique_ptr<control::Group>> open_group(const config::Configuration& 
   auto group = control::Group::open(group_directory(configuration, settings.name));
   const std::string hint = ": type hotbackup init " + settings.name + " --role master (or slave)";
   if (!group && group.error().code() == ErrorCode::kNotFound)
-    return fail(ErrorCode::kFenced, "group " + settings.name + " is not initialised here" + hint);
+    return fail(ErrorCode::kFenced,
+                "HB-not-initialised: group " + settings.name + " is not initialised here" + hint);
   if (!group) return fail(std::move(group).error().with_context("group " + settings.name));
   if ((*group)->role() == control::Role::kNone)
-    return fail(ErrorCode::kFenced, "group " + settings.name + " was unlinked" + hint);
+    return fail(ErrorCode::kFenced,
+                "HB-not-initialised: group " + settings.name + " was unlinked" + hint);
   return group;
 }
 

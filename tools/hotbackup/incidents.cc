@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hotbackup incidents, explain, notify-test: the permanent log, what a code means, whether people
-// can be reached.
-#include <atomic>
+// hotbackup incidents, explain: the permanent log, what a code means.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -10,7 +8,7 @@
 #include "common/catalogue/catalogue.h"
 #include "common/incident/catalogue.h"
 #include "common/people/message.h"
-#include "tools/hotbackup/command.h"
+#include "tools/hotbackup/command_line.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -153,29 +151,6 @@ Result<int> explain(const Session& session, const std::string& code) {
   return kDone;
 }
 
-Result<int> notify_test(const Session& session) {
-  HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
-  if (configuration.notify.empty())
-    return fail(ErrorCode::kConfig, configuration.source + " has no [[notify]]: nobody is told");
-  const std::string message = people::make_test_message(configuration.node.name, wall_now());
-  const std::atomic<bool> never = false;
-  std::size_t reached = 0;
-  ordered_json out{{"notify", ordered_json::array()}};
-  for (const config::Notify& entry : configuration.notify) {
-    const Result<> sent = people::send(entry.to, message, configuration.node.smtp, never);
-    reached += sent ? 1 : 0;
-    out["notify"].push_back({{"to", entry.to},
-                             {"reached", sent.has_value()},
-                             {"text", sent ? "" : sent.error().text()}});
-    if (!session.json)
-      std::printf("%s  %s\n", entry.to.c_str(),
-                  sent ? "reached" : ("NOT REACHED: " + sent.error().text()).c_str());
-  }
-  if (session.json) print_json(out);
-  if (reached == configuration.notify.size()) return kDone;
-  return reached == 0 ? kFailed : kNeedsYou;
-}
-
 }  // namespace
 
 void add_incidents(CLI::App& app, Session& session) {
@@ -186,6 +161,7 @@ void add_incidents(CLI::App& app, Session& session) {
                     "what is open, then each as it is raised or cleared");
   command->add_option("--last", options->last, "at most so many (100)")
       ->type_name("N")
+      ->transform(update_number())
       ->check(CLI::Range(std::size_t{1}, Catalogue::kIncidentsMax));
   command->callback([&session, options] {
     session.action = [&session, options] { return incidents(session, *options); };
@@ -198,13 +174,6 @@ void add_explain(CLI::App& app, Session& session) {
   command->add_option("CODE", *code, "as in status: HB-…")->required();
   command->callback(
       [&session, code] { session.action = [&session, code] { return explain(session, *code); }; });
-}
-
-void add_notify_test(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand(
-      "notify-test",
-      "Sends a test notice to everyone on the list; exit 6 if some were not reached");
-  command->callback([&session] { session.action = [&session] { return notify_test(session); }; });
 }
 
 }  // namespace hotbackup::cli

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <exception>
 
-#include "tools/hotbackup/command.h"
+#include "tools/hotbackup/command_line.h"
 
 namespace {
 
@@ -39,9 +39,9 @@ std::vector<std::string> split(cli::Session& session) {
 }
 
 /// Commands of hotbackup-resync, the program beside this one: run as git runs its own.
-constexpr std::string_view kResync[] = {"save",  "saves", "restore",  "seed",  "export",
-                                        "load",  "drain", "tail",     "drill", "failback",
-                                        "check", "mark",  "scheduled"};
+constexpr std::string_view kResync[] = {
+    "save", "saves", "restore",  "seed",  "export", "load",      "drain",
+    "tail", "drill", "failback", "check", "mark",   "scheduled", "notify-test"};
 
 /// The command line's command, if it is one of those.
 bool is_resync(const std::vector<std::string>& words) {
@@ -119,7 +119,6 @@ int run(int count, char** words) {
   cli::add_why(app, session);
   cli::add_incidents(app, session);
   cli::add_explain(app, session);
-  cli::add_notify_test(app, session);
   cli::add_report(app, session);
   cli::add_trace(app, session);
   cli::add_role(app, session);
@@ -148,8 +147,7 @@ int run(int count, char** words) {
   const Result<int> result = session.action();
   std::fflush(stdout);
   if (result) return *result;
-  std::fprintf(stderr, "hotbackup: %s\n", cli::error_line(result.error()).c_str());
-  return cli::exit_code(result.error());
+  return cli::report_error(session, "hotbackup", result.error());
 }
 
 }  // namespace

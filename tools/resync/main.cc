@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "tools/hotbackup/command_line.h"
 #include "tools/resync/command.h"
 
 namespace {
@@ -38,6 +39,7 @@ int run(int count, char** words) {
   resync::add_failback(app, session);
   resync::add_scheduled(app, session);
   cli::add_recover(app, session);
+  cli::add_notify_test(app, session);
   try {
     app.parse(count, words);
   } catch (const CLI::Success& asked) {
@@ -53,8 +55,7 @@ int run(int count, char** words) {
   const Result<int> result = session.action();
   std::fflush(stdout);
   if (result) return *result;
-  std::fprintf(stderr, "hotbackup-resync: %s\n", cli::error_line(result.error()).c_str());
-  return cli::exit_code(result.error());
+  return cli::report_error(session, "hotbackup-resync", result.error());
 }
 
 }  // namespace
