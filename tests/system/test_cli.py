@@ -211,6 +211,31 @@ class Init(CommandTest):
         self.fill(self.paris.path("zones"), user="nobody")
         self.assertGreater(self.paris.status()["made"], 3)
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_data_that_does_not_belong_to_the_groups_user_is_named_with_the_chown(self):
+        self.configured(Group("main", {"zones": "zones", "many": "m/*"}, user="nobody"))
+        notes = self.paris.json("init", "main", "--role", "master")["notes"]
+        zones = str(self.paris.path("zones").parent)
+        for place in (zones, str(self.paris.path("m"))):
+            self.assertTrue([note for note in notes if note.endswith(f"type chown nobody {place}")], notes)
+        self.assertIn("belongs to root", notes[0])
+        # It says what is so: root's program is refused there, and not after that command.
+        owner = pwd.getpwnam("nobody")
+        refused = self.paris.python(FILL, self.paris.path("m/one.lmdb"), 1, expect=None)
+        self.assertNotEqual(refused.returncode, 0)
+        for left in self.paris.path("m").glob("one.lmdb*"):
+            left.unlink()
+        for place in (zones, self.paris.path("m")):
+            os.chown(place, owner.pw_uid, owner.pw_gid)
+        self.assertEqual(self.paris.json("init", "main", "--role", "master")["notes"], [])
+        self.fill(self.paris.path("m/two.lmdb"))
+
+    def test_its_own_link_is_no_file_that_a_pattern_leaves_out(self):
+        self.configured(Group("main", {"many": "m/*"}))
+        self.paris.command("init", "main", "--role", "master")
+        self.assertTrue(self.link(self.paris.path("m")).is_symlink())
+        self.assertEqual(self.paris.json("init", "main", "--role", "master")["notes"], [])
+
     def test_programs_that_write_already_are_named(self):
         self.configured()
         self.fill(self.paris.path("zones"), capture=False)
@@ -232,7 +257,12 @@ class Unlink(CommandTest):
         self.fill(self.paris.path("zones"))
         self.refused("unlink", "main", code=2, says="--yes")
         self.assertEqual(self.paris.command("role", "main").stdout, "master\n")
-        self.paris.command("unlink", "main", "--yes")
+        links = [str(self.link(place)) for place in (self.paris.path("zones"), self.paris.data, self.paris.path("m"))]
+        planned = self.paris.json("unlink", "main", "--dry-run")
+        self.assertEqual(set(planned["removed"]), {link for link in links if os.path.islink(link)})
+        self.assertTrue(planned["dry_run"] and planned["removed"])
+        self.assertEqual(self.paris.command("role", "main").stdout, "master\n")
+        self.assertEqual(self.paris.json("unlink", "main", "--yes")["removed"], planned["removed"])
         for place in (self.paris.path("zones"), self.paris.data, self.paris.path("m")):
             self.assertFalse(self.link(place).is_symlink(), place)
         self.assertEqual(content.count(self.paris.path("zones")), 3)
@@ -261,6 +291,16 @@ class Status(CommandTest):
         said = self.paris.command("status").stdout
         self.assertRegex(said, r"^main  paris  NOT INITIALISED\. Next: hotbackup init main --role")
         self.paris.command("status", "--check", expect=4)
+
+    def test_other_commands_say_the_same_with_a_code_of_its_own(self):
+        self.configured()
+        for words in (["log", "main"], ["scope", "main"], ["wait", "main", "--timeout", "1"]):
+            self.refused(*words, code=3, says=["HB-not-initialised: ", "hotbackup init main --role"])
+
+    def test_without_a_group_there_is_nothing_to_show(self):
+        self.make_pair()
+        for words in (["status"], ["status", "--check"], ["role"]):
+            self.refused(*words, code=2, says="has no [[group]]")
 
     def test_without_servers_it_tells_the_queue_and_what_to_start(self):
         self.configured()
@@ -298,6 +338,22 @@ class Status(CommandTest):
             r"^main  SLAVE lyon  epoch 1  READY: promoting now loses 0 \(paris heard [\d.]+ s ago\)",
         )
         self.assertEqual(self.paris.status()["state"], "idle")
+
+    def test_a_queue_that_cannot_be_read_is_as_old_as_the_slaves_silence(self):
+        self.start_pair(Group("main", {"zones": "zones"}))
+        self.fill(self.paris.path("zones"), 3)
+        self.wait_applied()
+        self.lyon.server.kill()
+        self.fill(self.paris.path("zones"), 1)
+        segment = self.paris.journal_segments()[-1]
+        damaged = bytearray(segment.read_bytes())
+        at = damaged.rindex(b"key-0")
+        damaged[at] ^= 1
+        segment.write_bytes(damaged)
+        wait_until(lambda: self.paris.status()["exposure_seconds"] > 0.5, "the exposure grows")
+        status = self.paris.status()
+        self.assertGreater(status["queue_updates"], 0)
+        self.assertGreater(status["lag_seconds"], 0.5)
 
     def test_what_the_slave_refuses_is_told_on_the_master_in_its_words(self):
         self.configured()
@@ -380,6 +436,17 @@ class Log(CommandTest):
         self.assertEqual(self.numbers("--db", ""), [])
         by_bytes = self.numbers("--key", "0x6b65792d31")
         self.assertEqual(by_bytes, [entry["number"] for entry in found])
+
+    def test_what_cannot_be_asked_for_is_wrong_usage(self):
+        for words, said in (
+            (["--env", "nope"], "no environment 'nope': there is zones, many"),
+            (["--key", "0xzz"], "0xzz"),
+            (["--db", "0x1"], "0x1"),
+            (["--from-number", "7", "--to-number", "5"], "--from-number 7"),
+        ):
+            self.refused("log", "main", *words, code=2, says=said)
+        self.assertEqual(self.numbers("--db", "never-mentioned"), [])
+        self.assertEqual(self.numbers("--env", "many"), [])
 
     def test_follow_prints_updates_as_they_come(self):
         self.fill(self.paris.path("zones"), 1)
@@ -485,6 +552,77 @@ class Others(CommandTest):
         for words in cases:
             with self.subTest(words=words):
                 self.refused(*words, code=2)
+
+    def test_a_number_that_is_none_is_wrong_usage_wherever_one_is_taken(self):
+        self.configured()
+        self.paris.command("init", "main", "--role", "master")
+        self.lyon.command("init", "main", "--role", "slave")
+        nothing = ("--into", str(self.root / "volumes"))
+        for number in ("-5", "18446744073709551616", "1x", "0x10"):
+            for node, words in (
+                (self.paris, ["wait", "main", number, "--timeout", "1"]),
+                (self.paris, ["log", "main", "--from-number", number]),
+                (self.paris, ["log", "main", "--to-number", number]),
+                (self.paris, ["orphans", "show", "main", number]),
+                (self.paris, ["export", "main", "--from-number", number, *nothing]),
+                (self.paris, ["incidents", "main", "--last", number]),
+                (self.lyon, ["skip", "main", number, "--reason", "none"]),
+                (self.lyon, ["apply", "main", "--until", number]),
+                (self.lyon, ["promote", "main", "--without", number, "--dry-run"]),
+                (self.lyon, ["promote", "main", "--until", number, "--dry-run"]),
+            ):
+                with self.subTest(words=words):
+                    done = node.command(*words, expect=2)
+                    self.assertRegex(done.stderr, r"^hotbackup(-resync)?: HB-[^\n]*\n$")
+                    self.assertIn(number, done.stderr)
+        self.refused("wait", "18446744073709551616", "--timeout", "1", code=2)
+        self.refused("wait", "-5", "--timeout", "1", code=2, says="-5")
+        answer = self.paris.command("wait", "main", "010", "--timeout", "0", "--json", expect=5)
+        self.assertEqual(json.loads(answer.stdout)["number"], 10)
+
+    def server(self, role, *words):
+        program = self.paris.programs.master if role == "master" else self.paris.programs.slave
+        words = [str(program), *words, "--config", str(self.paris.config)]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+
+    def test_servers_check_as_json_with_codes_and_places(self):
+        self.configured()
+        for role in ("master", "slave"):
+            done = self.server(role, "--check", "--json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout), {"ok": True, "problems": [], "warnings": []})
+            done = self.server(role, "--chek")
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, rf"^hotbackup-{role}: HB-usage: .*--chek.*--help\n$")
+            self.assertEqual(self.server(role, "--json").returncode, 2)
+        good = self.paris.config.read_text()
+        line = good[: good.index("[[group]]")].count("\n") + 2
+        self.paris.config.write_text(good.replace("[[group]]\n", '[[group]]\nuser = "nosuchuser_"\n'))
+        done = self.server("slave", "--check", "--json")
+        self.assertEqual(done.returncode, 4)
+        answer = json.loads(done.stdout)
+        self.assertFalse(answer["ok"])
+        place = f"HB-config: {self.paris.config}:{line}:1: group main: there is no user"
+        self.assertTrue(answer["problems"][0].startswith(place), answer)
+        self.assertEqual(done.stderr, f"hotbackup-slave: {answer['problems'][0]}\n")
+        self.paris.config.write_text(good + "wrong = 7\n")
+        done = self.server("master", "--check", "--json")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["ok"]), (2, False))
+        self.assertRegex(self.server("master").stderr, r"^hotbackup-master: HB-config: .*wrong.*\n$")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_who_may_not_is_told_who_may(self):
+        self.configured()
+        self.paris.command("init", "main", "--role", "master")
+        nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        for words in (["identity"], ["status"], ["log", "main"]):
+            done = subprocess.run(
+                [*nobody, str(self.paris.programs.hotbackup), *words],
+                env=self.paris.environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 1)
+            self.assertTrue(one_line(done.stderr), done.stderr)
+            self.assertTrue(done.stderr.endswith("; run it as root\n"), done.stderr)
 
     def test_help_and_version_work_everywhere(self):
         self.configured()

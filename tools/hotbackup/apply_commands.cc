@@ -8,6 +8,7 @@
 #include "common/base/bytes.h"
 #include "common/control/apply_decisions.h"
 #include "common/journal/point.h"
+#include "tools/hotbackup/command_line.h"
 #include "tools/hotbackup/command_log.h"
 
 namespace hotbackup::cli {
@@ -191,9 +192,10 @@ Result<int> apply_until(const Session& session, const ApplyOptions& options) {
 /// "skip 42" where there is only one group: the word is the number.
 Result<> take_number(ApplyOptions& options) {
   if (options.number) return {};
-  if (options.group.empty() || options.group.find_first_not_of("0123456789") != std::string::npos)
+  const auto number = parse_number(options.group);
+  if (!number)
     return fail(ErrorCode::kConfig, "which update? Type hotbackup skip GROUP N --reason TEXT");
-  options.number = std::strtoull(options.group.c_str(), nullptr, 10);
+  options.number = *number;
   options.group.clear();
   return {};
 }
@@ -253,7 +255,8 @@ void add_apply_commands(CLI::App& app, Session& session) {
       });
   auto* command = app.add_subcommand("skip", "Goes on without an update that could not be applied");
   command->add_option("GROUP", options->group, "may be left out where there is only one");
-  command->add_option("N", options->number, "its number, as the incident says");
+  command->add_option("N", options->number, "its number, as the incident says")
+      ->transform(update_number());
   command->add_option("--reason", options->reason, "kept with the copy, which differs from now on")
       ->required();
   command->callback([&session, options] {

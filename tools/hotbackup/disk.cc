@@ -13,6 +13,7 @@
 #include "common/control/group.h"
 #include "common/lmdb/environment.h"
 #include "common/os/unique_fd.h"
+#include "tools/hotbackup/capture_link.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -76,7 +77,8 @@ Result<> look_for_matches(const std::string& directory, ConfiguredPlace& place) 
   std::vector<std::string> paths;
   for (fs::directory_iterator entry(directory, failed), end; !failed && entry != end;
        entry.increment(failed))
-    if (control::match_pattern(place.pattern, entry->path().native()))
+    if (entry->path().filename() != kCaptureLinkName &&
+        control::match_pattern(place.pattern, entry->path().native()))
       paths.push_back(entry->path());
   if (failed) return fail_errno("cannot list " + directory, failed.value());
   std::sort(paths.begin(), paths.end());  // names are given in this order

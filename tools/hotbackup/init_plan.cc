@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/hotbackup/init_plan.h"
 
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "common/base/clock.h"
 #include "common/control/test_environment.h"
@@ -203,6 +205,32 @@ void check_reachable(InitPlan& plan, const fs::path& state, const std::string& u
   }
 }
 
+/// Capture takes a group's directory only from the program's own user or the owner of the data: a
+/// group of one user beside data of another refuses everybody else, root too.
+void check_owners(InitPlan& plan, const std::string& user) {
+  const uid_t owner = plan.record.permissions.uid;
+  if (user.empty() || plan.record.role != control::Role::kMaster) return;
+  std::set<std::string> checked;
+  const auto look = [&](const std::string& file) {
+    struct stat status {};
+    if (!checked.insert(file).second || ::stat(file.c_str(), &status) != 0 ||
+        status.st_uid == owner)
+      return;
+    const passwd* known = ::getpwuid(status.st_uid);
+    const std::string whose = known != nullptr ? known->pw_name : std::to_string(status.st_uid);
+    plan.notes.push_back(file + " belongs to " + whose + ", and the group to " + user +
+                         ": writes of any program that does not run as " + user +
+                         " are refused there, root's too: type chown " + user + " " + file);
+  };
+  for (const ConfiguredPlace& place : plan.places) {
+    for (const EnvironmentOnDisk& found : place.existing)
+      look(found.has_data ? found.data_file() : found.path);
+    // A file that is made later counts by its directory until it is there.
+    if (place.existing.empty() || place.pattern.find_first_of("*?[") != std::string::npos)
+      for (const std::string& directory : place.link_directories) look(directory);
+  }
+}
+
 Result<> look_at_places(const config::Group& settings, control::Role role, InitPlan& plan) {
   for (const config::Environment& environment : settings.environments) {
     if (environment.path.empty()) {
@@ -257,6 +285,7 @@ Result<InitPlan> plan_init(const config::Configuration& configuration,
   HOTBACKUP_TRY(plan_links(plan));
   if (role == control::Role::kSlave) HOTBACKUP_TRY(plan_replacement(options.replace, plan));
   check_reachable(plan, state, settings.user);
+  check_owners(plan, settings.user);
   return plan;
 }
 

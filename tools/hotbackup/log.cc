@@ -7,7 +7,7 @@
 #include "common/base/bytes.h"
 #include "common/journal/reader.h"
 #include "common/status/group_status.h"
-#include "tools/hotbackup/command.h"
+#include "tools/hotbackup/command_line.h"
 #include "tools/hotbackup/log_printer.h"
 
 namespace hotbackup::cli {
@@ -82,19 +82,45 @@ Result<> print_range(control::Group& group, const Range& range, bool follow, Log
 }
 
 /// As printed: text, or 0x… for bytes.
-std::optional<std::string> bytes_of(const std::optional<std::string>& text) {
-  if (text && text->starts_with("0x"))
-    if (auto bytes = unhex(std::string_view(*text).substr(2))) return bytes;
-  return text;
+Result<std::optional<std::string>> bytes_of(const char* option,
+                                            const std::optional<std::string>& text) {
+  if (!text || !text->starts_with("0x")) return text;
+  auto bytes = unhex(std::string_view(*text).substr(2));
+  if (!bytes)
+    return fail(ErrorCode::kConfig, std::string(option) + ": '" + *text +
+                                        "' is no number of bytes as hexadecimal digits");
+  return std::optional<std::string>(std::move(*bytes));
+}
+
+/// An environment of the group or of its configuration; one that is only configured has no updates.
+Result<> check_environment(control::Group& group, const config::Group& settings,
+                           const std::optional<std::string>& name) {
+  if (!name) return {};
+  std::string names;
+  for (const config::Environment& environment : settings.environments) {
+    if (environment.name == *name) return {};
+    names += (names.empty() ? "" : ", ") + environment.name;
+  }
+  for (std::uint32_t n = 1; n <= group.environment_count(); ++n)
+    if (const auto* entry = group.environment(EnvironmentNumber(n));
+        entry != nullptr && (*name == entry->name || *name == entry->configured))
+      return {};
+  return fail(ErrorCode::kConfig,
+              "group " + settings.name + " has no environment '" + *name + "': there is " + names);
 }
 
 Result<int> log(const Session& session, const LogOptions& options) {
+  if (options.from && options.to && *options.from > *options.to)
+    return fail(ErrorCode::kConfig, "--from-number " + std::to_string(*options.from) +
+                                        " comes after --to-number " + std::to_string(*options.to));
+  HOTBACKUP_ASSIGN(auto database, bytes_of("--db", options.database));
+  HOTBACKUP_ASSIGN(auto key, bytes_of("--key", options.key));
   HOTBACKUP_ASSIGN(const auto opened, open_group(session, options.group));
   control::Group& group = *opened->group;
+  HOTBACKUP_TRY(check_environment(group, *opened->settings, options.environment));
   HOTBACKUP_ASSIGN(const Range range, choose_range(options, group, *opened->settings));
 
-  LogFilter filter{options.environment, bytes_of(options.database), bytes_of(options.key),
-                   options.data};
+  LogFilter filter{options.environment, std::move(database), std::move(key), options.data};
   const auto form = !session.json    ? LogPrinter::Form::kText
                     : options.follow ? LogPrinter::Form::kObjectsPerLine
                                      : LogPrinter::Form::kOneObject;
@@ -119,9 +145,10 @@ void add_log(CLI::App& app, Session& session) {
   auto options = std::make_shared<LogOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
   command->add_flag("--unsent", options->unsent, "only the queue: what no slave has acknowledged");
-  command->add_option("--from-number", options->from,
-                      "first update (default: the oldest there is)");
-  command->add_option("--to-number", options->to, "last update (default: the newest published)");
+  command->add_option("--from-number", options->from, "first update (default: the oldest there is)")
+      ->transform(update_number());
+  command->add_option("--to-number", options->to, "last update (default: the newest published)")
+      ->transform(update_number());
   command->add_option("--env", options->environment,
                       "only this environment, or all of a pattern's");
   command->add_option("--db", options->database,

@@ -13,6 +13,7 @@
 #include "common/journal/point.h"
 #include "common/os/process.h"
 #include "common/roles/loss.h"
+#include "tools/hotbackup/command_line.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/hotbackup/orphans.h"
 
@@ -379,6 +380,7 @@ Result<int> promote_all(const Session& session, const PromoteOptions& options,
 }
 
 Result<int> promote(const Session& session, const PromoteOptions& options) {
+  if (!options.until.empty()) HOTBACKUP_TRY(journal::parse_point(options.until));
   HOTBACKUP_ASSIGN(const auto configuration, load_configuration(session));
   if (!options.from.empty()) {
     if (!options.group.empty())
@@ -407,8 +409,10 @@ void add_promote(CLI::App& app, Session& session) {
                     "also with a master that answers, or a slave that has more");
   command->add_option("--until", options->until,
                       "leaves out what comes after N, or a time with its zone; it becomes orphans");
-  command->add_option("--without", options->without,
-                      "leaves update N out; what comes after it is applied again");
+  command
+      ->add_option("--without", options->without,
+                   "leaves update N out; what comes after it is applied again")
+      ->transform(update_number());
   command->add_flag("--yes", options->yes, "without a question");
   command->callback([&session, options] {
     session.action = [&session, options] { return promote(session, *options); };

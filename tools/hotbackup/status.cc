@@ -122,7 +122,7 @@ Result<int> show_once(const Session& session, const config::Configuration& confi
 Result<int> status(const Session& session, const StatusOptions& options) {
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
   std::vector<const config::Group*> groups;
-  if (options.group.empty()) {
+  if (options.group.empty() && !configuration.groups.empty()) {
     for (const config::Group& group : configuration.groups) groups.push_back(&group);
   } else {
     HOTBACKUP_ASSIGN(const config::Group* group, config::find_group(configuration, options.group));

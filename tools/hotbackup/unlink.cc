@@ -18,6 +18,7 @@ namespace {
 struct UnlinkOptions {
   std::string group;
   bool yes = false;
+  bool dry_run = false;
 };
 
 std::string parent_of(const std::string& path) {
@@ -54,11 +55,32 @@ Result<> confirm(const std::string& group) {
   return fail(ErrorCode::kCancelled, "nothing was changed");
 }
 
+void print(const Session& session, const std::string& group, const std::vector<std::string>& links,
+           bool dry_run) {
+  if (session.json) {
+    nlohmann::ordered_json out{{"group", group}, {"removed", links}, {"dry_run", dry_run}};
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("%s  capture %s off; the data stay\n", group.c_str(), dry_run ? "would be" : "is");
+  for (const std::string& link : links)
+    std::printf("  %s  %s\n", dry_run ? "would be removed" : "removed", link.c_str());
+}
+
 Result<int> unlink_group(const Session& session, const UnlinkOptions& options) {
   HOTBACKUP_ASSIGN(const auto opened, open_group(session, options.group));
   control::Group& group = *opened->group;
   const std::string& directory = group.directory();
   HOTBACKUP_ASSIGN(const auto places, possible_places(directory));
+  if (options.dry_run) {
+    std::vector<std::string> links;
+    for (const std::string& place : places) {
+      const auto found = examine_capture_link(place, directory);
+      if (found && *found == CaptureLink::kOurs) links.push_back(place + "/" + kCaptureLinkName);
+    }
+    print(session, opened->settings->name, links, true);
+    return kDone;
+  }
   if (!options.yes) HOTBACKUP_TRY(confirm(opened->settings->name));
 
   HOTBACKUP_TRY(log_command(session, directory));
@@ -68,15 +90,7 @@ Result<int> unlink_group(const Session& session, const UnlinkOptions& options) {
     HOTBACKUP_ASSIGN(const bool was_there, remove_capture_link(place, directory));
     if (was_there) removed.push_back(place + "/" + kCaptureLinkName);
   }
-  if (session.json) {
-    std::printf("%s\n",
-                nlohmann::ordered_json{{"group", opened->settings->name}, {"removed", removed}}
-                    .dump()
-                    .c_str());
-    return kDone;
-  }
-  std::printf("%s  capture is off; the data stay\n", opened->settings->name.c_str());
-  for (const std::string& link : removed) std::printf("  removed  %s\n", link.c_str());
+  print(session, opened->settings->name, removed, false);
   return kDone;
 }
 
@@ -86,6 +100,7 @@ void add_unlink(CLI::App& app, Session& session) {
   auto* command = app.add_subcommand("unlink", "Turns capture off again and leaves the data");
   auto options = std::make_shared<UnlinkOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
+  command->add_flag("--dry-run", options->dry_run, "says what would be done and changes nothing");
   command->add_flag("--yes", options->yes, "does not ask; needed without a terminal");
   command->callback([&session, options] {
     session.action = [&session, options] { return unlink_group(session, *options); };

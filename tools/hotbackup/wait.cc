@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/status/group_status.h"
-#include "tools/hotbackup/command.h"
+#include "tools/hotbackup/command_line.h"
 
 namespace hotbackup::cli {
 namespace {
@@ -76,11 +76,11 @@ int report(const Session& session, const config::Group& settings, const std::str
 /// "wait 42" where there is only one group: the word is the number, unless a group is called so.
 Result<> take_number(const Session& session, WaitOptions& options) {
   if (options.number || options.group.empty() ||
-      options.group.find_first_not_of("0123456789") != std::string::npos)
+      options.group.find_first_not_of("-0123456789") != std::string::npos)
     return {};
   HOTBACKUP_ASSIGN(const config::Configuration configuration, load_configuration(session));
   if (config::find_group(configuration, options.group)) return {};
-  options.number = std::strtoull(options.group.c_str(), nullptr, 10);
+  HOTBACKUP_ASSIGN(options.number, parse_number(options.group));
   options.group.clear();
   return {};
 }
@@ -127,7 +127,8 @@ void add_wait(CLI::App& app, Session& session) {
       "wait", "Waits until the slave (or this copy) has update N, or everything so far");
   auto options = std::make_shared<WaitOptions>();
   command->add_option("GROUP", options->group, "may be left out where there is only one");
-  command->add_option("N", options->number, "update number; everything so far if left out");
+  command->add_option("N", options->number, "update number; everything so far if left out")
+      ->transform(update_number());
   command
       ->add_option("--for", options->level,
                    "journaled: safe on the slave's disk; applied: visible in its copy. Default: "

@@ -10,6 +10,7 @@
 
 #include "common/config/quantity.h"
 #include "common/journal/reader.h"
+#include "tools/hotbackup/command_line.h"
 #include "tools/hotbackup/command_log.h"
 #include "tools/resync/command.h"
 #include "tools/resync/found.h"
@@ -218,8 +219,10 @@ void add_export(CLI::App& app, Session& session) {
                    "directory (a file each volume), new file, pipe, device or -")
       ->type_name("DIR|FILE|DEVICE")
       ->required();
-  command->add_option("--from-number", options->from,
-                      "first update (default: behind the volumes that are there, else the oldest)");
+  command
+      ->add_option("--from-number", options->from,
+                   "first update (default: behind the volumes that are there, else the oldest)")
+      ->transform(cli::update_number());
   command->add_option("--volume-size", options->size, "about; an update is never divided")
       ->capture_default_str();
   command->add_flag("--follow", options->follow, "goes on as the journal grows, until SIGTERM");
