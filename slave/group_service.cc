@@ -318,7 +318,6 @@ void GroupService::clear_old_failure() {
 Result<> GroupService::perform_now(std::vector<Work>& work) {
   if (std::holds_alternative<CheckedFrames>(work.front())) return append_frames(work);
   if (const auto* begin = std::get_if<wire::SeedBegin>(&work.front())) {
-    HOTBACKUP_TRY(retention::archive_rest(*group_, configuration_));
     applier_->stop();
     seeder_ = std::make_unique<Seeder>(*group_, copies_);
     return seeder_->begin(begin->at, begin->environments, begin->over.number.value != 0);
@@ -334,7 +333,6 @@ Result<> GroupService::perform_now(std::vector<Work>& work) {
   if (const auto* end = std::get_if<wire::SeedEnd>(&work.front())) {
     HOTBACKUP_TRY(seeder_->end(end->items));
     seeder_.reset();
-    HOTBACKUP_TRY(retention::restart_archive_after(*group_, group_->made()));
     HOTBACKUP_TRY(forget_doubts(*group_));
     return start_applier();
   }

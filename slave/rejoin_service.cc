@@ -82,7 +82,6 @@ asio::awaitable<Result<std::optional<wire::Fetch>>> GroupService::answered(Posit
 
 // On the journal thread.
 Result<> GroupService::begin_from_nothing(const std::string& master) {
-  HOTBACKUP_TRY(retention::archive_rest(*group_, configuration_));
   applier_->stop();
   auto begun = begin_anew(*group_, copies_, master);
   auto started = start_applier();

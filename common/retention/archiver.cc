@@ -4,9 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <asio/co_spawn.hpp>
-#include <asio/io_context.hpp>
-#include <asio/use_future.hpp>
 
 #include "common/journal/segment.h"
 #include "common/net/child_process.h"
@@ -17,24 +14,6 @@ namespace {
 constexpr char kFailed[] = "HB-archive-failed";
 constexpr std::chrono::minutes kCommandLimit{10};
 constexpr std::chrono::minutes kPauseMax{5};
-
-net::Command command_for(control::Group& group, const config::Group& configuration,
-                         const Segment& segment) {
-  const std::string name = journal::segment_name(segment.first);
-  net::Command command;
-  command.shell =
-      expand_archive_command(configuration.archive, group.directory() + "/journal/" + name, name);
-  command.environment = {{"HOTBACKUP_GROUP", configuration.name},
-                         {"HOTBACKUP_NODE", std::string(group.layout().node_name)}};
-  command.limit = kCommandLimit;
-  return command;
-}
-
-std::string tell_failed(control::Group& group, const Segment& segment, const Error& error) {
-  std::string text = "archiving " + journal::segment_name(segment.first) + ": " + error.text();
-  group.incidents().raise(kFailed, "", text);
-  return text;
-}
 
 }  // namespace
 
@@ -94,41 +73,14 @@ asio::awaitable<void> Archiver::run() {
   }
 }
 
-// The loop takes the closed ones, so that no segment is handed out twice at a time; the active one
-// is taken here, and is as it stays.
-Result<> archive_rest(control::Group& group, const config::Group& configuration) {
-  if (configuration.archive.empty() || group.made().value == 0) return {};
-  HOTBACKUP_TRY(group.journal().sync_through(group.made()));
-  HOTBACKUP_ASSIGN(const auto segments, segments_of(group));
-  HOTBACKUP_ASSIGN(const auto record, read_record(group));
-  const UpdateNumber made = group.made();
-  if (segments.empty() || made <= record.archived) return {};
-  if (const auto waiting = std::ranges::find_if(
-          segments, [&](const Segment& one) { return !one.active && one.last > record.archived; });
-      waiting != segments.end())
-    return fail(ErrorCode::kBusy, "the archive command has not taken " +
-                                      journal::segment_name(waiting->first) +
-                                      " yet, and a seed would remove it");
-  const Segment& active = segments.back();
-  if (active.first > made) return {};
-  asio::io_context io;
-  auto ran = asio::co_spawn(io, net::run_command(command_for(group, configuration, active)),
-                            asio::use_future);
-  io.run();
-  if (const Result<> done = ran.get(); !done)
-    return fail(ErrorCode::kBusy, tell_failed(group, active, done.error()));
-  group.incidents().clear(kFailed);
-  return change_record(group, [made](Record& changed) { changed.archived = made; });
-}
-
-Result<> restart_archive_after(control::Group& group, UpdateNumber number) {
-  return change_record(
-      group, [number](Record& record) { record.archived = std::min(record.archived, number); });
-}
-
 asio::awaitable<Result<>> Archiver::archive(Segment segment) {
   const std::string name = journal::segment_name(segment.first);
-  net::Command command = command_for(group_, configuration_, segment);
+  net::Command command;
+  command.shell =
+      expand_archive_command(configuration_.archive, group_.directory() + "/journal/" + name, name);
+  command.environment = {{"HOTBACKUP_GROUP", configuration_.name},
+                         {"HOTBACKUP_NODE", std::string(group_.layout().node_name)}};
+  command.limit = kCommandLimit;
   Result<> ran = co_await net::run_command(std::move(command));
   if (!ran) co_return ran;
   control::Group& group = group_;
@@ -144,7 +96,9 @@ asio::awaitable<Result<>> Archiver::archive(Segment segment) {
 }
 
 void Archiver::tell(const Segment& segment, const Error& error) {
-  const std::string text = tell_failed(group_, segment, error);
+  const std::string text =
+      "archiving " + journal::segment_name(segment.first) + ": " + error.text();
+  group_.incidents().raise(kFailed, "", text);
   if (text != told_) spdlog::error("{}: {}", configuration_.name, text);
   told_ = text;
 }

@@ -39,13 +39,6 @@ class Archiver {
 /// may still be set in it until then.
 Result<std::optional<Segment>> next_to_archive(control::Group& group);
 
-/// Before a seed takes the place of this journal: kBusy while a closed segment waits for the
-/// command; the active one is handed to it here. May block for as long as the command takes. Does
-/// nothing without a command.
-Result<> archive_rest(control::Group& group, const config::Group& configuration);
-/// The journal begins again behind this update: what follows was never archived.
-Result<> restart_archive_after(control::Group& group, UpdateNumber number);
-
 /// %p the segment's path, %f its file name, %% a percent sign.
 std::string expand_archive_command(const std::string& command, const std::string& path,
                                    const std::string& name);
