@@ -310,6 +310,7 @@ Result<> Applier::commit(ApplyBatch& batch) {
     machine_.commit_failed();
     return committed;
   }
+  opened_anew_ = false;
   const auto visible = machine_.committed();
   if (undo_ && visible) HOTBACKUP_TRY(end_undo());
   if (failures_ != 0) HOTBACKUP_TRY(settle());
@@ -361,6 +362,12 @@ Applier::Outcome Applier::react_to_rest(const ApplyBatch::Failure& where, const 
   if (step_ == Step::kCommit || (step_ == Step::kApply && error.os_error() == EIO))
     return begin_again(error);
   if (machine_.failed()) return Outcome::kGoOn;
+  // A main database becomes DUPSORT only where no named one has been opened.
+  if (step_ == Step::kApply && error.os_error() == MDB_INCOMPATIBLE &&
+      !std::exchange(opened_anew_, true)) {
+    copies_.open_anew();
+    return Outcome::kGoOn;
+  }
   if (step_ == Step::kApply && error.code() != ErrorCode::kFenced)
     return set_aside_and_stop(where, error);
   // Another file in a copy's place has its incident.

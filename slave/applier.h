@@ -115,6 +115,7 @@ class Applier {
   UpdateNumber hold_at_{kNoHold};                 // nothing later is applied for now
   std::uint32_t answered_ = 0;                    // the last request that was taken
   unsigned failures_ = 0;                         // of the copies' disk, since it last worked
+  bool opened_anew_ = false;                      // the copies, since a commit
   std::chrono::steady_clock::time_point looked_;  // after the copies
 };
 

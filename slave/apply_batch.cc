@@ -37,9 +37,9 @@ Result<> take_back(Copy& copy, control::EnvironmentEntry& entry, bool alone) {
 Result<ApplyBatch::Open*> ApplyBatch::open(EnvironmentNumber environment, std::uint64_t bytes) {
   const auto known = open_.find(environment);
   if (known != open_.end()) return &known->second;
-  HOTBACKUP_ASSIGN(Copy * copy, copies_.open(environment));
-  if (bytes > kLargeBytes) HOTBACKUP_TRY(copy->make_room(room_for(bytes)));
-  HOTBACKUP_ASSIGN(auto txn, lmdb::Transaction::begin(copy->environment(), /*read_only=*/false));
+  HOTBACKUP_ASSIGN(auto begun,
+                   copies_.begin(environment, bytes > kLargeBytes ? room_for(bytes) : 0));
+  auto& [copy, txn] = begun;
   control::EnvironmentEntry* entry = group_.environment(environment);
   HOTBACKUP_TRY(note_foreign_write(group_, *entry, TxnId(txn.id().value - 1)));
   Open open{copy, entry, std::move(txn), lmdb::OperationApplier(copy->handles())};
@@ -114,7 +114,7 @@ Result<> ApplyBatch::commit() {
       continue;
     }
     if (alone || open.entry->last_txnid.load() < id.value) open.entry->last_txnid.store(id.value);
-    open.copy->note_commit();
+    open.copy->note_commit(id);
   }
   const bool large = bytes_ > kLargeBytes;
   for (auto& [number, open] : open_) {

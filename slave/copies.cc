@@ -211,9 +211,34 @@ Result<Copy*> Copies::open(EnvironmentNumber number) {
   return &copy;
 }
 
-void Copies::close_after_failure() {
-  for (const auto& [number, copy] : open_) doubtful_.insert(number);
+Result<Copies::Begun> Copies::begin(EnvironmentNumber number, std::uint64_t room) {
+  for (;;) {
+    HOTBACKUP_ASSIGN(Copy * copy, open(number));
+    if (room != 0) HOTBACKUP_TRY(copy->make_room(room));
+    {
+      auto txn = copy->begin();
+      if (!txn && txn.error().os_error() != MDB_INCOMPATIBLE) return fail(std::move(txn).error());
+      if (txn && copy->is_as_left(*txn)) return Begun{copy, std::move(*txn)};
+    }
+    unsynced_.insert(number);
+    open_.erase(number);  // the next round's has opened no database yet
+  }
+}
+
+void Copies::close_all() {
   open_.clear();
+  unsynced_.clear();
+}
+
+void Copies::open_anew() {
+  for (const auto& [number, copy] : open_) unsynced_.insert(number);
+  open_.clear();
+}
+
+void Copies::close_after_failure() {
+  open_anew();
+  doubtful_.merge(unsynced_);
+  unsynced_.clear();
 }
 
 Result<> Copies::look_after() {
@@ -224,8 +249,8 @@ Result<> Copies::look_after() {
     if (copy->handles().rules().empty()) {
       HOTBACKUP_TRY(note_foreign_write(group_, *entry, copy->environment().info().last_txnid));
     } else {  // programs may be committing keep-local data: not while LMDB's writer lock is held
-      HOTBACKUP_ASSIGN(auto txn, copy->begin());
-      HOTBACKUP_TRY(note_foreign_write(group_, *entry, txn.id().previous()));
+      HOTBACKUP_ASSIGN(const auto begun, begin(EnvironmentNumber(n)));
+      HOTBACKUP_TRY(note_foreign_write(group_, *entry, begun.txn.id().previous()));
     }
     group_.incidents().clear("HB-copy-replaced", entry->name);
   }
@@ -233,7 +258,9 @@ Result<> Copies::look_after() {
 }
 
 Result<> Copies::sync() {
+  for (const EnvironmentNumber number : unsynced_) HOTBACKUP_TRY(open(number));
   for (const auto& [number, copy] : open_) HOTBACKUP_TRY(copy->sync());
+  unsynced_.clear();
   return {};
 }
 

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -30,6 +31,8 @@ class Copy {
 
   /// A write transaction, also where a program has made the file longer than our map.
   Result<lmdb::Transaction> begin();
+  /// Whether nobody else has committed since the first time this was asked.
+  bool is_as_left(const lmdb::Transaction& txn);
 
   /// Bytes of the map behind the last page in use.
   std::uint64_t room() const;
@@ -38,8 +41,12 @@ class Copy {
   Result<> make_room(std::uint64_t bytes);
   /// After MDB_MAP_FULL: makes clearly more room than there was.
   Result<> grow();
-  /// Commits leave the meta page unsynced: note_commit after each, sync before a promise.
-  void note_commit() { unsynced_ = true; }
+  /// Commits leave the meta page unsynced: note_commit after each that changed something, sync
+  /// before a promise.
+  void note_commit(TxnId id) {
+    unsynced_ = true;
+    left_at_ = id;
+  }
   Result<> sync();
   /// After a failed sync: the meta pages, whose last state the disk may not have, are written and
   /// synced once more. All other pages in use were synced by the commits that made them.
@@ -52,6 +59,7 @@ class Copy {
   lmdb::Environment environment_;
   lmdb::DatabaseHandles handles_;
   bool unsynced_ = true;  // by whoever had it open before
+  std::optional<TxnId> left_at_;
 };
 
 /// Owns the open copies of a group. Shared by Applier and Seeder, which never run at the same time;
@@ -74,7 +82,17 @@ class Copies {
   /// The open copy; kNotFound for a number that is not known, kFenced when the file that was
   /// written so far is no longer at its path.
   Result<Copy*> open(EnvironmentNumber number);
-  void close_all() { open_.clear(); }
+  /// The open copy and a write transaction in it, with `room` bytes reserved. Where somebody else
+  /// has committed it is opened anew: liblmdb takes the databases for what they were when they were
+  /// opened, and crashes where one was dropped, or the main one got other flags.
+  struct Begun {
+    Copy* copy;
+    lmdb::Transaction txn;
+  };
+  Result<Begun> begin(EnvironmentNumber number, std::uint64_t room = 0);
+  void close_all();
+  /// Closes all without a loss: what is not synced yet is still synced by sync().
+  void open_anew();
   /// After a write or sync failed in one of them: what LMDB keeps in memory is dropped, and each is
   /// opened anew with write_meta_again().
   void close_after_failure();
@@ -97,6 +115,7 @@ class Copies {
   control::Group& group_;
   std::map<EnvironmentNumber, std::unique_ptr<Copy>> open_;
   std::set<EnvironmentNumber> doubtful_;  // to be opened with write_meta_again()
+  std::set<EnvironmentNumber> unsynced_;  // closed since, perhaps
 };
 
 /// An environment without items in a new file.

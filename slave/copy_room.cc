@@ -92,6 +92,12 @@ Result<lmdb::Transaction> Copy::begin() {
   return lmdb::Transaction::begin(environment_, /*read_only=*/false);
 }
 
+bool Copy::is_as_left(const lmdb::Transaction& txn) {
+  const TxnId last = txn.id().previous();
+  if (!left_at_) left_at_ = last;
+  return *left_at_ == last;
+}
+
 Result<> Copy::grow() {
   environment_.clear_dead_readers();
   const auto info = environment_.info();

@@ -51,12 +51,16 @@ Result<DatabaseHandles::Handle> DatabaseHandles::open(Transaction& txn,
   }
   Handle handle;
   if (database.main) {
+    // liblmdb would end the process at the commit.
+    if ((wanted & MDB_DUPSORT) != 0 && has_opened_named(txn))
+      return fail_lmdb("the main database becomes DUPSORT while named ones are open",
+                       MDB_INCOMPATIBLE);
     if (const int rc = mdb_dbi_open(txn.get(), nullptr, wanted, &handle.dbi); rc != 0)
       return fail_lmdb("opening the main database", rc);
   } else {
     if (name.empty() || name.find('\0') != std::string_view::npos)
       return fail(contradiction("a named database without a usable name"));
-    const int rc = mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &handle.dbi);
+    const int rc = open_named(txn, std::string(name), 0, &handle.dbi);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return create(txn, std::string(name), wanted);
     if (rc != 0) return fail_lmdb("opening database " + printable(name), rc);
   }
@@ -81,8 +85,11 @@ Result<DatabaseHandles::Handle> DatabaseHandles::create(Transaction& txn, const 
                                          "name belongs");
   int rc = mdb_del(txn.get(), main.dbi, &key, nullptr);
   Handle handle{0, flags};
-  if (rc == 0 || rc == MDB_NOTFOUND)
-    rc = mdb_dbi_open(txn.get(), name.c_str(), flags | MDB_CREATE, &handle.dbi);
+  if (rc == 0 || rc == MDB_NOTFOUND) rc = open_named(txn, name, flags | MDB_CREATE, &handle.dbi);
+  if (rc != 0 && (main.flags & (MDB_DUPSORT | MDB_INTEGERKEY)) != 0)
+    return fail_lmdb("making database " + printable(name) +
+                         ": the main one is DUPSORT or INTEGERKEY, and can hold none",
+                     rc);
   if (rc != 0) return fail_lmdb("making database " + printable(name), rc);
   handles_.insert_or_assign(name, handle);
   return handle;
@@ -117,7 +124,7 @@ Result<> DatabaseHandles::drop(Transaction& txn, std::string_view name) {
   const auto known = handles_.find(name);
   if (known != handles_.end()) handles_.erase(known);
   MDB_dbi dbi = 0;
-  int rc = mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &dbi);
+  int rc = open_named(txn, std::string(name), 0, &dbi);
   if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) return {};
   if (rc != 0) return fail_lmdb("opening database " + printable(name), rc);
   if (rules_.reached_by_emptying(database)) {
@@ -225,7 +232,7 @@ int OperationApplier::append_duplicate(Transaction& txn, MDB_dbi dbi, MDB_val& k
 Result<> OperationApplier::make_way(Transaction& txn, std::string_view name) {
   HOTBACKUP_TRY(handles_.drop(txn, name));
   MDB_dbi dbi = 0;
-  if (mdb_dbi_open(txn.get(), std::string(name).c_str(), 0, &dbi) == 0)
+  if (open_named(txn, std::string(name), 0, &dbi) == 0)
     return fail(ErrorCode::kRefused, "database " + printable(name) +
                                          " holds keep-local items, so no item of the main "
                                          "database can take its place");

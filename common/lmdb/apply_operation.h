@@ -23,7 +23,9 @@ class DatabaseHandles {
   };
 
   /// The database with these flags: made if missing, and made anew if it is a named one with other
-  /// flags. Flags of the main database are only added.
+  /// flags. Flags of the main database are only added; MDB_INCOMPATIBLE where it becomes DUPSORT
+  /// and has_opened_named: no named database can be used beside that, and the environment has to be
+  /// opened anew.
   Result<Handle> open(Transaction& txn, const update::Database& database);
   /// Deletes a named database; one that is missing is no error. Kept items stay, and the database
   /// with them.

@@ -31,7 +31,7 @@ Result<bool> is_named_database(Transaction& txn, unsigned main_flags, const Curs
   if (record.value.size() != kRecordBytes) return false;
   if (record.key.find('\0') != std::string_view::npos) return false;
   MDB_dbi dbi = 0;
-  const int rc = mdb_dbi_open(txn.get(), std::string(record.key).c_str(), 0, &dbi);
+  const int rc = open_named(txn, std::string(record.key), 0, &dbi);
   if (rc == 0) return true;
   if (rc == MDB_INCOMPATIBLE || rc == MDB_NOTFOUND) return false;
   return fail_lmdb("opening database " + std::string(record.key), rc);
@@ -54,7 +54,7 @@ Result<std::vector<DatabaseInfo>> databases(Transaction& txn) {
     if (!named) continue;
     MDB_dbi dbi = 0;
     const std::string name(record->key);
-    if (const int rc = mdb_dbi_open(txn.get(), name.c_str(), 0, &dbi); rc != 0)
+    if (const int rc = open_named(txn, name, 0, &dbi); rc != 0)
       return fail_lmdb("opening database " + name, rc);
     HOTBACKUP_ASSIGN(auto info, describe(txn, dbi));
     info.name = name;

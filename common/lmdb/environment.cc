@@ -151,7 +151,29 @@ Result<Transaction> Transaction::begin(Environment& environment, bool read_only)
   const unsigned flags = read_only ? MDB_RDONLY : 0u;
   const int rc = mdb_txn_begin(environment.get(), nullptr, flags, &txn);
   if (rc != 0) return fail_lmdb("beginning a transaction in " + environment.path(), rc);
-  return Transaction(txn);
+  Transaction begun(txn);
+  // liblmdb keeps the main database's comparators for the process, of the flags it had when it was
+  // opened last: another program, or a transaction that was aborted, may have had others.
+  MDB_dbi main = 0;
+  unsigned has = 0;
+  mdb_dbi_open(txn, nullptr, 0, &main);
+  mdb_dbi_flags(txn, main, &has);
+  if ((has & MDB_DUPSORT) != 0 && has_opened_named(begun))
+    return fail_lmdb("the main database of " + environment.path() + " has become DUPSORT",
+                     MDB_INCOMPATIBLE);
+  return begun;
+}
+
+// In the environment's user context, which is nobody else's.
+int open_named(Transaction& txn, const std::string& name, unsigned flags, MDB_dbi* dbi) {
+  static char opened;
+  const int rc = mdb_dbi_open(txn.get(), name.c_str(), flags, dbi);
+  if (rc == 0) mdb_env_set_userctx(mdb_txn_env(txn.get()), &opened);
+  return rc;
+}
+
+bool has_opened_named(const Transaction& txn) {
+  return mdb_env_get_userctx(mdb_txn_env(txn.get())) != nullptr;
 }
 
 Result<> Transaction::commit() {

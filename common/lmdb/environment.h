@@ -101,6 +101,8 @@ class Environment {
 /// Aborts when it is destroyed uncommitted.
 class Transaction {
  public:
+  /// MDB_INCOMPATIBLE where somebody made the main database DUPSORT after a named one was opened
+  /// here: liblmdb would end the process. It has to be opened anew.
   static Result<Transaction> begin(Environment& environment, bool read_only);
   Transaction(Transaction&& other) noexcept : txn_(std::exchange(other.txn_, nullptr)) {}
   Transaction& operator=(Transaction&& other) noexcept {
@@ -124,6 +126,12 @@ class Transaction {
   explicit Transaction(MDB_txn* txn) : txn_(txn) {}
   MDB_txn* txn_;
 };
+
+/// mdb_dbi_open of a named database, noted for has_opened_named.
+int open_named(Transaction& txn, const std::string& name, unsigned flags, MDB_dbi* dbi);
+/// Whether a named database has been opened in this environment of this process, even if it was
+/// dropped since: then its main database must not become DUPSORT.
+bool has_opened_named(const Transaction& txn);
 
 /// Reads items in order. Closed before its transaction ends.
 class Cursor {

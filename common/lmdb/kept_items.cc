@@ -96,8 +96,8 @@ Result<bool> copy_kept(Environment& from, Environment& to, const update::KeepLoc
     if (!whole && items.empty()) continue;
     any = true;
     MDB_dbi dbi = 0;
-    const int rc = mdb_dbi_open(txn.get(), info.main ? nullptr : info.name.c_str(),
-                                info.flags | (info.main ? 0u : MDB_CREATE), &dbi);
+    const int rc = info.main ? mdb_dbi_open(txn.get(), nullptr, info.flags, &dbi)
+                             : open_named(txn, info.name, info.flags | MDB_CREATE, &dbi);
     if (rc != 0) return fail_lmdb("making database " + printable(info.name), rc);
     for (const auto& [key, value] : items) HOTBACKUP_TRY(put(txn, dbi, key, value));
   }

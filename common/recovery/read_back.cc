@@ -24,9 +24,9 @@ class Databases {
     if (const auto known = known_.find(name); known != known_.end()) return known->second;
     MDB_dbi dbi = 0;
     unsigned flags = 0;
-    if (mdb_dbi_open(txn_.get(), database.main ? nullptr : name.c_str(), 0, &dbi) != 0 ||
-        mdb_dbi_flags(txn_.get(), dbi, &flags) != 0)
-      return std::nullopt;
+    const int rc = database.main ? mdb_dbi_open(txn_.get(), nullptr, 0, &dbi)
+                                 : lmdb::open_named(txn_, name, 0, &dbi);
+    if (rc != 0 || mdb_dbi_flags(txn_.get(), dbi, &flags) != 0) return std::nullopt;
     return known_[name] = std::make_pair(dbi, flags);
   }
 

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import unittest
 
+import lmdb
+
 from support import content, writers
 from support.pair import Group, PairTest
 from support.waiting import wait_until
@@ -165,6 +167,48 @@ except lmdb.Error as error: print("refused")
         subprocess.run(command, input=text, text=True, check=True, env=self.paris.environment)
         self.paris.python(writers.NUMBERED, self.paris.path("zones"), 1, 10)
         self.assert_told()
+
+
+class Copy(PairTest):
+    """The slave server lives on whatever was done to the databases that it has open."""
+
+    def start(self):
+        self.start_pair(ONE)
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 10)
+        self.assert_equal_copies()
+        self.assertEqual(self.lyon.status()["incidents"], [])
+
+    def write_and_wait(self, wanted):
+        """Until the slave says this of its applier; returns its open incidents by code."""
+        self.paris.python(writers.NUMBERED, self.paris.path("zones"), 5, 10)
+
+        def said():
+            self.assertTrue(self.lyon.server.running())
+            return self.lyon.status()["applying"] == wanted
+
+        wait_until(said, f"applying to be {wanted}")
+        if wanted == "running":
+            self.wait_applied()
+        return {entry["code"]: entry["text"] for entry in self.lyon.status()["incidents"]}
+
+    def test_a_database_that_a_foreign_program_dropped_is_made_again_and_repaired(self):
+        self.start()
+        with lmdb.open(str(self.lyon.path("zones")), max_dbs=9) as env:
+            with env.begin(write=True) as txn:
+                txn.drop(env.open_db(b"items", txn, create=False))
+        self.assertIn("HB-copy-written", self.write_and_wait("running"))
+        self.paris.command("compare", "main", "--repair")
+        self.assert_equal_copies()
+
+    def test_a_main_database_that_a_foreign_program_made_dupsort_stops_applying(self):
+        self.start()
+        content.make_main_dupsort(self.lyon.path("zones"))
+        self.paris.command("compare", "main", expect=4)
+        incidents = self.write_and_wait("stopped")
+        self.assertIn("HB-copy-written", incidents)
+        self.assertIn("database items", incidents["HB-apply-failed"])
+        self.lyon.command("retry", "main", expect=1)
+        self.assertTrue(self.lyon.server.running())
 
 
 class Journal(PairTest):

@@ -103,8 +103,9 @@ Result<> Replay::apply_once() {
     }
     for (auto& [number, one] : open_now) {
       full_ = number;
+      const TxnId id = one.txn.id();
       HOTBACKUP_TRY(one.txn.commit());
-      one.copy->note_commit();
+      one.copy->note_commit(id);
     }
     return {};
   };

@@ -107,6 +107,15 @@ TEST_CASE("flags of the main database are only added") {
   CHECK(f.content() == "main[4]: a=0");
 }
 
+TEST_CASE("a main database does not become DUPSORT where a named one has been opened") {
+  Fixture f;
+  REQUIRE(f.apply({put(named("n"), "a", "1")}));
+  REQUIRE(f.apply({operation(OperationKind::kDrop, named("n")), put(main_database(), "b", "2")}));
+  const auto done = f.apply({put(main_database(MDB_DUPSORT), "b", "3")});
+  CHECK(done.error().os_error() == MDB_INCOMPATIBLE);
+  CHECK(f.content() == "main: b=2");
+}
+
 TEST_CASE("an item and a named database of the same name make way for each other") {
   Fixture f;
   REQUIRE(f.apply({put(main_database(), "n", "item")}));

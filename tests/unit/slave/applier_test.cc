@@ -167,6 +167,21 @@ TEST_CASE("a place that holds something else is not overwritten") {
   CHECK(content(other) == "main: mine=1");
 }
 
+TEST_CASE("a main database becomes DUPSORT after named ones were applied") {
+  ApplierFixture f;
+  f.start();
+  f.writer().epoch();
+  f.writer().environment(environment_body(1, "env1"));
+  f.writer().append(1, {put(named("names"), "x", "1")});
+  f.writer().append(1, {put(main_database(MDB_DUPSORT), "a", "1")});
+  f.apply_all();
+  f.writer().append(1, {put(main_database(MDB_DUPSORT), "a", "2")});
+  f.apply_all();
+  f.stop();
+  // What its record says is of no use to anybody: liblmdb opens no named database in such a one.
+  CHECK(f.content_of(1).starts_with("main[4]: a=1 a=2 names="));
+}
+
 TEST_CASE("somebody else's write to a copy is an incident and applying goes on") {
   ApplierFixture f;
   f.start();
