@@ -39,9 +39,9 @@ std::vector<std::string> split(cli::Session& session) {
 }
 
 /// Commands of hotbackup-resync, the program beside this one: run as git runs its own.
-constexpr std::string_view kResync[] = {
-    "save", "saves", "restore",  "seed",  "export", "load",      "drain",
-    "tail", "drill", "failback", "check", "mark",   "scheduled", "notify-test"};
+constexpr std::string_view kResync[] = {"save",  "saves", "restore",   "seed",       "export",
+                                        "load",  "drain", "tail",      "drill",      "failback",
+                                        "check", "mark",  "scheduled", "notify-test"};
 
 /// The command line's command, if it is one of those.
 bool is_resync(const std::vector<std::string>& words) {
