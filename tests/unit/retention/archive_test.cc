@@ -148,32 +148,3 @@ TEST_CASE("a segment with a commit whose fate is open is not archived yet") {
   REQUIRE(change_record(group, [](Record& record) { record.archived = UpdateNumber(3); }));
   CHECK((**next_to_archive(group)).first == UpdateNumber(4));
 }
-
-TEST_CASE("a journal whose place a seed takes is archived to its end first") {
-  test::GroupOnDisk fixture(64 * 1024);
-  control::Group& group = fixture.group();
-  for (int i = 0; i < 9; ++i) fixture.append(18'000);
-  const auto segments = *segments_of(group);
-  REQUIRE(segments.size() > 2);
-  const std::string taken = group.directory() + "/taken";
-  config::Group configuration;
-  CHECK(archive_rest(group, configuration));  // no command
-  configuration.archive = "echo %f > " + taken;
-  const auto early = archive_rest(group, configuration);
-  REQUIRE_FALSE(early);
-  CHECK(early.error().code() == ErrorCode::kBusy);
-  CHECK(early.error().text().find(journal::segment_name(UpdateNumber(1))) != std::string::npos);
-  CHECK_FALSE(os::read_file(taken));
-  const UpdateNumber last_closed = segments.back().first.previous();
-  REQUIRE(change_record(group, [&](Record& record) { record.archived = last_closed; }));
-  configuration.archive = "false";
-  CHECK(archive_rest(group, configuration).error().code() == ErrorCode::kBusy);
-  CHECK(group.incidents().find("HB-archive-failed"));
-  configuration.archive = "echo %f > " + taken;
-  REQUIRE(archive_rest(group, configuration));
-  CHECK(*os::read_file(taken) == journal::segment_name(segments.back().first) + "\n");
-  CHECK(read_record(group)->archived == group.made());
-  CHECK(group.incidents().open().empty());
-  REQUIRE(restart_archive_after(group, UpdateNumber(3)));
-  CHECK(read_record(group)->archived == UpdateNumber(3));
-}
