@@ -55,8 +55,9 @@ struct alignas(64) EnvironmentEntry {
   CommitSlot slot;
   // Txnid that LMDB shows after the last captured update or the baseline; 0: no baseline yet.
   std::atomic<std::uint64_t> last_txnid;
-  std::atomic<std::uint32_t> baselined;  // 1: last_txnid counts
-  std::atomic<std::uint32_t> state;      // EnvironmentState
+  // 1: last_txnid counts; 2: it does, and no baseline is journaled yet (Group::join); 0: unknown
+  std::atomic<std::uint32_t> baselined;
+  std::atomic<std::uint32_t> state;  // EnvironmentState
   // Slave only: the txnid of a commit that has begun and is no foreign write (the applier's, or a
   // program's of its keep-local data; stored under LMDB's writer lock, which the commit lets go
   // before last_txnid can follow), and which file the copy is (0: not known).
